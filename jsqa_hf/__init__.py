@@ -1,0 +1,78 @@
+"""JSQA: speech quality assessment without a reference, pretrained on just-noticeable-difference pairs.
+
+Importing the package makes the Auto classes and `pipeline` of transformers know `model_type = "jsqa"`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "jsqa-tiny"
+"""Folder of the model that comes with the package."""
+
+_EXPORTS = {
+    "configuration_jsqa": ["JSQAConfig"],
+    "feature_extraction_jsqa": ["JSQAFeatureExtractor"],
+    "modeling_jsqa": [
+        "JSQAContrastiveOutput",
+        "JSQAForContrastivePretraining",
+        "JSQAForMOSRegression",
+        "JSQAMOSOutput",
+        "JSQAModel",
+        "JSQAModelOutput",
+    ],
+    "pipeline_jsqa": ["SpeechQualityPipeline"],
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["DEFAULT_CHECKPOINT", "__version__", "load_default", *_MODULE_OF]
+
+
+def load_default() -> tuple[JSQAForMOSRegression, JSQAFeatureExtractor]:
+    """The model that comes with the package, ready to rate clips.
+
+    Returns:
+        The model, in evaluation mode and float32, and its feature extractor.
+    """
+    module = sys.modules[__name__]
+    model = module.JSQAForMOSRegression.from_pretrained(DEFAULT_CHECKPOINT)
+    return model.eval(), module.JSQAFeatureExtractor.from_pretrained(DEFAULT_CHECKPOINT)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _register()
+    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def _register() -> None:
+    from . import torchaudio_guard  # noqa: F401  must run before transformers looks for torchaudio
+
+    importlib.import_module(".auto", __name__)
+
+
+def _is_command_line() -> bool:
+    """True while Python starts `jsqa` or `python -m jsqa_hf`: `--help` must not wait for torch."""
+    return sys.argv[:1] == ["-m"] or Path(sys.argv[0] if sys.argv else "").name in {"jsqa", "jsqa.exe"}
+
+
+if TYPE_CHECKING:
+    from .configuration_jsqa import JSQAConfig
+    from .feature_extraction_jsqa import JSQAFeatureExtractor
+    from .modeling_jsqa import (
+        JSQAContrastiveOutput,
+        JSQAForContrastivePretraining,
+        JSQAForMOSRegression,
+        JSQAModel,
+        JSQAModelOutput,
+        JSQAMOSOutput,
+    )
+    from .pipeline_jsqa import SpeechQualityPipeline
+elif not _is_command_line():
+    _register()

@@ -1,0 +1,217 @@
+"""Configuration of the JSQA models."""
+
+# No `from __future__ import annotations` here: `@strict` checks the types, and takes none that are strings.
+
+import difflib
+from dataclasses import fields
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import HubertConfig, PreTrainedConfig
+
+# Keys that transformers itself passes to a configuration besides its dataclass fields.
+_TRANSFORMERS_KEYS = frozenset(
+    {
+        "attn_implementation",
+        "auto_map",
+        "custom_pipelines",
+        "experts_implementation",
+        "model_type",
+        "name_or_path",
+        "num_labels",
+        "output_attentions",
+        "per_layer_config",
+        "quantization_config",
+        "torch_dtype",
+    }
+)
+
+# SpecAugment and LayerDrop alter one view of a pair and not the other; masked speech also sounds worse.
+_HUBERT_DEFAULTS: dict[str, Any] = {
+    "apply_spec_augment": False,
+    "mask_time_prob": 0.0,
+    "layerdrop": 0.0,
+}
+
+_TINY_HUBERT: dict[str, Any] = {
+    **_HUBERT_DEFAULTS,
+    "hidden_size": 256,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "conv_dim": (32, 64, 64, 128, 128, 128, 128),
+}
+
+_PAPER_HUBERT: dict[str, Any] = {
+    **_HUBERT_DEFAULTS,
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 6,
+    "intermediate_size": 1536,
+    "conv_dim": (256, 384, 384, 512, 512, 512, 512),
+}
+
+
+def _refuse_unknown_keys(given: dict[str, Any], known: set[str], owner: str) -> None:
+    for key in given:
+        if key in known or key in _TRANSFORMERS_KEYS or key.startswith("_"):
+            continue
+        guess = difflib.get_close_matches(key, known, n=1)
+        hint = f" Did you mean `{guess[0]}`?" if guess else ""
+        raise ValueError(f"`{key}` is not a parameter of {owner}.{hint}")
+
+
+@strict
+class JSQAConfig(PreTrainedConfig):
+    r"""Configuration of [`JSQAModel`] and of its two heads.
+
+    Args:
+        hubert_config (`HubertConfig`, `dict` or `None`):
+            The HuBERT backbone. `None` gives the backbone of [`JSQAConfig.tiny`]; a `dict` holds parameters of
+            `HubertConfig` and starts from `HubertConfig`'s own defaults. Pretrained weights come through
+            [`JSQAModel.from_backbone`].
+        sampling_rate (`int`, defaults to 16000):
+            Rate in Hz that the model expects.
+        level_bands (`int`, defaults to 40):
+            Number of mel bands whose absolute level per frame (dBov) is added to the backbone's input, because
+            HuBERT's front end normalises level away. 0 switches it off.
+        use_weighted_layer_sum (`bool`, defaults to `True`):
+            Pool a learned weighted mean of all layers (Yang et al., SUPERB, Interspeech 2021) instead of the last one.
+        pooling (`str`, defaults to `"statistics"`):
+            How frames become one vector: `"mean"`; `"statistics"`, mean and standard deviation (Snyder et al.,
+            ICASSP 2018); `"attention"`, attentive statistics (Okabe et al., Interspeech 2018).
+        projection_hidden_size (`int`, defaults to 256), projection_size (`int`, defaults to 128):
+            Widths of the contrastive projection head.
+        projection_norm (`str`, defaults to `"layer"`):
+            Normalisation inside the projection head, `"layer"` or `"none"`. There is no batch normalisation: it lets
+            the clips of a batch see each other.
+        temperature (`float`, defaults to 0.1):
+            Temperature of the NT-Xent loss, above 0 (Chen et al., SimCLR, ICML 2020).
+        contrastive_negatives (`str`, defaults to `"all"`):
+            `"all"`: every other clip of the batch is a negative; `"same_content"`: only clips of the same speech and
+            noise at another quality.
+        mos_output_names (`list[str]`, defaults to `["mos"]`):
+            Names of the ratings predicted, in order, such as
+            `["mos", "noisiness", "coloration", "discontinuity", "loudness"]`.
+        mos_score_range (`tuple[float, float]`, defaults to `(1.0, 5.0)`):
+            Lowest and highest value of the rating scale; predictions lie strictly inside.
+        mos_hidden_size (`int`, defaults to 128):
+            Width of the hidden layer of the MOS head.
+        mos_dropout (`float`, defaults to 0.1):
+            Dropout of the MOS head.
+        mos_loss (`str`, defaults to `"mse"`):
+            `"mse"`: squared error for the mean, Gaussian likelihood for the variance alone; `"gaussian_nll"`: Gaussian
+            likelihood for both.
+
+    Raises:
+        ValueError: for a parameter that does not exist.
+        huggingface_hub.errors.StrictDataclassError: for a value of the wrong type, or values that contradict each
+            other.
+
+    Example:
+
+    ```python
+    >>> from jsqa_hf import JSQAConfig, JSQAForMOSRegression
+
+    >>> config = JSQAConfig.tiny(mos_output_names=["mos", "noisiness"])
+    >>> model = JSQAForMOSRegression(config)
+    ```
+    """
+
+    model_type = "jsqa"
+    sub_configs_defaults = {"hubert_config": HubertConfig}
+    keys_to_ignore_at_inference = ["embeddings", "hidden_states", "attentions"]
+
+    hubert_config: dict | PreTrainedConfig | None = None
+    sampling_rate: int = 16000
+    level_bands: int = 40
+    use_weighted_layer_sum: bool = True
+    pooling: Literal["mean", "statistics", "attention"] = "statistics"
+    projection_hidden_size: int = 256
+    projection_size: int = 128
+    projection_norm: Literal["layer", "none"] = "layer"
+    temperature: float | int = 0.1
+    contrastive_negatives: Literal["all", "same_content"] = "all"
+    mos_output_names: list[str] | tuple[str, ...] = ("mos",)
+    mos_score_range: list[float | int] | tuple[float | int, ...] = (1.0, 5.0)
+    mos_hidden_size: int = 128
+    mos_dropout: float | int = 0.1
+    mos_loss: Literal["mse", "gaussian_nll"] = "mse"
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        _refuse_unknown_keys(kwargs, {field.name for field in fields(self)}, "JSQAConfig")
+        if self.hubert_config is None:
+            self.hubert_config = dict(_TINY_HUBERT)
+        if isinstance(self.hubert_config, dict):
+            _refuse_unknown_keys(self.hubert_config, set(HubertConfig().to_dict()), "HubertConfig")
+        self.mos_output_names = list(self.mos_output_names)
+        self.mos_score_range = [float(bound) for bound in self.mos_score_range]
+        self.problem_type = "regression"
+        # AutoModel.from_config iterates over it.
+        self.architectures = self.architectures or []
+        kwargs.pop("num_labels", None)
+        super().__post_init__(**kwargs)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        super().__setattr__(key, value)
+        if key == "mos_output_names":
+            # The head's outputs are this model's labels, also when `from_pretrained(..., mos_output_names=...)` sets
+            # them after construction.
+            self.id2label = dict(enumerate(value))
+            self.label2id = {name: index for index, name in enumerate(value)}
+
+    def validate_architecture(self) -> None:
+        """Refuse values that contradict each other; `@strict` calls it on construction and before saving."""
+        if not isinstance(self.hubert_config, HubertConfig):
+            raise ValueError(
+                f"`hubert_config` must describe a HuBERT, but its model_type is {self.hubert_config.model_type!r}"
+            )
+        if self.hubert_config.hidden_size % self.hubert_config.num_attention_heads:
+            raise ValueError(
+                f"`hubert_config.hidden_size` ({self.hubert_config.hidden_size}) must be a multiple of "
+                f"`num_attention_heads` ({self.hubert_config.num_attention_heads})"
+            )
+        for name in ("sampling_rate", "projection_hidden_size", "projection_size", "mos_hidden_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"`{name}` must be above 0, but is {getattr(self, name)}")
+        if self.level_bands < 0:
+            raise ValueError(f"`level_bands` must be 0 (off) or above, but is {self.level_bands}")
+        if not self.temperature > 0:
+            raise ValueError(f"`temperature` must be above 0, but is {self.temperature}")
+        if not 0 <= self.mos_dropout < 1:
+            raise ValueError(f"`mos_dropout` must lie in [0, 1), but is {self.mos_dropout}")
+        self._validate_mos_outputs()
+
+    def _validate_mos_outputs(self) -> None:
+        if not self.mos_output_names or len(set(self.mos_output_names)) != len(self.mos_output_names):
+            raise ValueError(f"`mos_output_names` must be names that differ, but is {self.mos_output_names}")
+        if len(self.mos_score_range) != 2 or not self.mos_score_range[0] < self.mos_score_range[1]:
+            raise ValueError(f"`mos_score_range` must be (lowest, highest), but is {self.mos_score_range}")
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the backbone's frames."""
+        return self.hubert_config.hidden_size
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of `JSQAModelOutput.embeddings`: statistics hold a mean and a standard deviation per channel."""
+        return self.hidden_size if self.pooling == "mean" else 2 * self.hidden_size
+
+    @classmethod
+    def tiny(cls, **kwargs: Any) -> "JSQAConfig":
+        """The smallest useful size, 5 to 6 million parameters; `kwargs` override any parameter but the backbone."""
+        return cls(hubert_config=dict(_TINY_HUBERT), **kwargs)
+
+    @classmethod
+    def paper(cls, **kwargs: Any) -> "JSQAConfig":
+        """The size of the paper, 26 million parameters (arXiv 2507.11636).
+
+        The paper's details beyond the parameter count are not public; hidden size 384, 12 layers and the narrowed
+        front end are our choice.
+        """
+        return cls(hubert_config=dict(_PAPER_HUBERT), **kwargs)
+
+
+__all__ = ["JSQAConfig"]

@@ -1,0 +1,140 @@
+"""Levels of speech and noise in dBov.
+
+0 dBov is the power of a square wave at digital full scale, that is a mean square of 1.0 for samples in [-1, 1]
+(ITU-T G.100.1); a full-scale sine has -3.01 dBov.
+
+The active speech level follows method B of ITU-T P.56 (12/2011), *Objective measurement of active speech level*,
+for which the `sv56` tool of ITU-T G.191 is the reference. As in `sv56`, no band filter is applied.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+# Parameters of method B, ITU-T P.56 clause 8.3.
+TIME_CONSTANT_S = 0.03
+HANGOVER_S = 0.2
+MARGIN_DB = 15.9
+THRESHOLD_RATIO = 2.0
+
+# Exponent of the lowest threshold, relative to the RMS amplitude: 18 dB below it, so more than the margin below any
+# active level that can come out (the active level is never below the RMS level).
+_LOWEST_EXPONENT = -3
+
+
+class ActiveSpeechLevel(NamedTuple):
+    """Result of a P.56 measurement.
+
+    Attributes:
+        level_dbov: Active speech level in dBov: the power averaged over the active time only.
+        rms_dbov: Long-term level in dBov: the power averaged over all samples.
+        activity_factor: Share of the time in which speech is active, in (0, 1].
+    """
+
+    level_dbov: float
+    rms_dbov: float
+    activity_factor: float
+
+
+def rms_level(samples: NDArray[Any]) -> float:
+    """Return the long-term level of a signal.
+
+    Args:
+        samples: Shape `(time,)`, full scale at 1.0.
+
+    Returns:
+        10 log10 of the mean square, in dBov. A DC offset counts as part of the signal.
+
+    Raises:
+        ValueError: If the signal is empty, not one-dimensional, not finite, or digital silence.
+    """
+    return 10 * math.log10(_mean_square(_checked(samples)))
+
+
+def active_speech_level(samples: NDArray[Any], sampling_rate: int) -> ActiveSpeechLevel:
+    """Measure the active speech level by method B of ITU-T P.56.
+
+    The envelope of the signal is compared with thresholds a factor of 2 apart. At each, the speech counts as active
+    from the moment the envelope reaches the threshold until 0.2 s after it has fallen below. The result is the level
+    over the active time for that threshold which lies 15.9 dB below this very level, found by interpolating linearly
+    in dB between the two neighbouring thresholds.
+
+    `sv56` places the thresholds at powers of two of full scale, here they lie at powers of two of the RMS amplitude of
+    the signal, so that a gain of g dB moves the level by exactly g dB. The interpolation being approximate, the choice
+    matters by a standard deviation of 0.08 dB and up to 0.45 dB (100 clips of LibriSpeech and telephone speech).
+
+    Args:
+        samples: Shape `(time,)`, full scale at 1.0.
+        sampling_rate: In Hz.
+
+    Returns:
+        Active level, long-term level and activity factor. For a signal so impulsive that no threshold fits (a click in
+        silence), the level at the highest threshold that its envelope reaches.
+
+    Raises:
+        ValueError: If the signal is empty, not one-dimensional, not finite, or digital silence, or if the sampling
+            rate is not positive.
+    """
+    if sampling_rate <= 0:
+        raise ValueError(f"sampling_rate must be positive, got {sampling_rate}")
+    samples = _checked(samples)
+    mean_square = _mean_square(samples)
+    rms_dbov = 10 * math.log10(mean_square)
+    envelope = _envelope(samples / math.sqrt(mean_square), sampling_rate)
+    excess_db = _active_excess_db(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate))
+    return ActiveSpeechLevel(rms_dbov + excess_db, rms_dbov, 10 ** (-excess_db / 10))
+
+
+def _checked(samples: NDArray[Any]) -> NDArray[np.float64]:
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim != 1 or samples.size == 0:
+        raise ValueError(f"a level needs samples of shape (time,) with time > 0, got shape {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise ValueError("the signal contains NaN or infinite samples")
+    return samples
+
+
+def _mean_square(samples: NDArray[np.float64]) -> float:
+    mean_square = float(np.dot(samples, samples)) / samples.size
+    if mean_square < np.finfo(np.float64).tiny:
+        raise ValueError("the signal is digital silence, which has no level in dB")
+    return mean_square
+
+
+def _envelope(samples: NDArray[np.float64], sampling_rate: int) -> NDArray[np.float64]:
+    """Rectify and smooth by two cascaded exponential averages, written as one filter with a double pole."""
+    pole = math.exp(-1 / (TIME_CONSTANT_S * sampling_rate))
+    return lfilter([(1 - pole) ** 2], [1, -2 * pole, pole**2], np.abs(samples))
+
+
+def _active_excess_db(envelope: NDArray[np.float64], hangover: int) -> float:
+    """Return by how many dB the active level exceeds the RMS level, for a signal of RMS 1."""
+    previous: tuple[float, float] | None = None
+    exponent = _LOWEST_EXPONENT
+    while True:
+        threshold = THRESHOLD_RATIO**exponent
+        active = _active_samples(envelope, threshold, hangover)
+        if active == 0:
+            return previous[0] if previous else 0.0
+        level_db = 10 * math.log10(envelope.size / active)
+        surplus_db = level_db - 20 * math.log10(threshold) - MARGIN_DB
+        if surplus_db <= 0 and previous:
+            fraction = previous[1] / (previous[1] - surplus_db)
+            return previous[0] + fraction * (level_db - previous[0])
+        previous = level_db, surplus_db
+        exponent += 1
+
+
+def _active_samples(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:
+    """Count the samples at or above the threshold, and up to `hangover` samples after each such stretch."""
+    above = envelope >= threshold
+    edges = np.flatnonzero(above[1:] != above[:-1]) + 1
+    edges = edges[0 if above[0] else 1 :]
+    falling = edges[0::2]
+    rising_or_end = np.append(edges[1::2], above.size)[: falling.size]
+    return int(np.count_nonzero(above) + np.minimum(rising_or_end - falling, hangover).sum())

@@ -1,0 +1,521 @@
+"""JSQA models: a HuBERT encoder with padding-proof pooling, a contrastive head and a MOS head."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import HubertConfig, HubertModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.audio_utils import mel_filter_bank
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.hubert.modeling_hubert import HubertPreTrainedModel
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_jsqa import JSQAConfig
+from .losses import mos_loss, nt_xent
+
+# Power of a level of -100 dBov, below the quantisation noise of 16-bit audio (-98 dBov): what is quieter is silence.
+_SILENCE_POWER = 1e-10
+
+
+@dataclass
+class JSQAModelOutput(ModelOutput):
+    """Output of [`JSQAModel`].
+
+    Attributes:
+        embeddings: (batch, `config.embedding_size`), one vector per clip.
+        last_hidden_state: (batch, frames, hidden), the frames that were pooled.
+        frame_mask: (batch, frames) bool, True where a frame belongs to the clip and not to padding.
+        hidden_states, attentions: per layer, if `output_hidden_states` / `output_attentions` is asked for.
+    """
+
+    embeddings: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    frame_mask: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class JSQAContrastiveOutput(ModelOutput):
+    """Output of [`JSQAForContrastivePretraining`].
+
+    Attributes:
+        loss: scalar, if `pair_ids` were given.
+        projections: (batch, `config.projection_size`), of unit length; the space of the contrastive loss.
+        embeddings: (batch, `config.embedding_size`).
+        hidden_states, attentions: per layer, if asked for.
+    """
+
+    loss: Tensor | None = None
+    projections: Tensor | None = None
+    embeddings: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class JSQAMOSOutput(ModelOutput):
+    """Output of [`JSQAForMOSRegression`].
+
+    Attributes:
+        loss: scalar, if `labels` were given.
+        scores: (batch, outputs) predicted ratings, in `config.mos_output_names` order, inside `config.mos_score_range`.
+        variances: (batch, outputs) predicted variance of the rating, in squared units of the scale.
+        embeddings: (batch, `config.embedding_size`).
+        hidden_states, attentions: per layer, if asked for.
+    """
+
+    loss: Tensor | None = None
+    scores: Tensor | None = None
+    variances: Tensor | None = None
+    embeddings: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+    @property
+    def logits(self) -> Tensor | None:
+        """The scores, under the name that the classification tools of transformers read."""
+        return self.scores
+
+
+class JSQAPreTrainedModel(PreTrainedModel):
+    """Weight initialisation, loading and saving shared by the JSQA models."""
+
+    config: JSQAConfig
+    config_class = JSQAConfig
+    base_model_prefix = "jsqa"
+    main_input_name = "input_values"
+    input_modalities = "audio"
+    supports_gradient_checkpointing = True
+    _no_split_modules = HubertPreTrainedModel._no_split_modules
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _can_record_outputs = HubertPreTrainedModel._can_record_outputs
+    # The losses are means over the batch: Trainer has to divide them over accumulation steps itself.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, JSQAModel) and module.layer_weights is not None:
+            init.zeros_(module.layer_weights)
+
+    def freeze_feature_encoder(self) -> None:
+        """Keep the convolutional front end as it is during training."""
+        base = self if isinstance(self, JSQAModel) else self.jsqa
+        base.hubert.feature_extractor._freeze_parameters()
+
+    def freeze_base_model(self) -> None:
+        """Keep everything but the head as it is during training."""
+        for parameter in self.base_model.parameters():
+            parameter.requires_grad = False
+
+
+@functools.lru_cache(maxsize=8)
+def _level_filters(frame_length: int, bands: int, sampling_rate: int) -> tuple[Tensor, Tensor]:
+    """Hann window (frame_length,) and mel filters (frequencies, bands) scaled so that band powers are mean squares."""
+    window = torch.hann_window(frame_length, periodic=True)
+    filters = mel_filter_bank(
+        num_frequency_bins=frame_length // 2 + 1,
+        num_mel_filters=bands,
+        min_frequency=0.0,
+        max_frequency=sampling_rate / 2,
+        sampling_rate=sampling_rate,
+    )
+    # Parseval: the two halves of the spectrum together hold frame_length times the energy of the windowed frame.
+    scale = 2.0 / (frame_length * float(window.square().sum()))
+    return window, torch.from_numpy(filters * scale).float()
+
+
+def band_levels(input_values: Tensor, frame_length: int, hop_length: int, bands: int, sampling_rate: int) -> Tensor:
+    """Absolute level of every frame in mel bands.
+
+    Args:
+        input_values: (batch, samples), full scale 1.
+        frame_length, hop_length: in samples.
+        bands: number of mel bands from 0 Hz to half the sampling rate.
+        sampling_rate: in Hz.
+
+    Returns:
+        (batch, frames, bands) float32, in units of 20 dB relative to -60 dBov, so that speech spans about -2 to 2.
+    """
+    window, filters = (part.to(input_values.device) for part in _level_filters(frame_length, bands, sampling_rate))
+    frames = input_values.float().unfold(-1, frame_length, hop_length)
+    # Mixed precision would round the powers of quiet bands away.
+    with torch.autocast(input_values.device.type, enabled=False):
+        power = torch.fft.rfft(frames * window).abs().square() @ filters
+    return (10.0 * torch.log10(power + _SILENCE_POWER) + 60.0) / 20.0
+
+
+def masked_channel_norm(hidden_states: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """HuBERT's first normalisation with statistics over the clip alone.
+
+    `GroupNorm` with one group per channel averages over the whole padded length, so that the same clip changes with
+    the longest clip of its batch.
+
+    Args:
+        hidden_states: (batch, channels, time).
+        lengths: (batch,) valid time steps.
+        norm: the layer whose weight, bias and epsilon apply.
+
+    Returns:
+        (batch, channels, time); steps beyond `lengths` are undefined.
+    """
+    mask = torch.arange(hidden_states.shape[-1], device=lengths.device) < lengths[:, None]
+    mask = mask[:, None].to(torch.float32)
+    count = lengths[:, None, None].clamp(min=1).to(torch.float32)
+    values = hidden_states.float()
+    mean = (values * mask).sum(-1, keepdim=True) / count
+    variance = ((values - mean).square() * mask).sum(-1, keepdim=True) / count
+    normalised = ((values - mean) * torch.rsqrt(variance + norm.eps)).to(hidden_states.dtype)
+    return normalised * norm.weight[:, None] + norm.bias[:, None]
+
+
+class JSQAPooling(nn.Module):
+    """Frames of any number → one vector, blind to padding. See `JSQAConfig.pooling`."""
+
+    def __init__(self, config: JSQAConfig) -> None:
+        super().__init__()
+        self.kind = config.pooling
+        if self.kind == "attention":
+            self.attention = nn.Sequential(
+                nn.Linear(config.hidden_size, config.hidden_size // 2),
+                nn.Tanh(),
+                nn.Linear(config.hidden_size // 2, 1),
+            )
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """(batch, frames, hidden), (batch, frames) bool → (batch, `config.embedding_size`)."""
+        if self.kind == "attention":
+            scores = self.attention(frames).float().masked_fill(~frame_mask[..., None], float("-inf"))
+            weights = scores.softmax(dim=1)
+        else:
+            weights = frame_mask[..., None].float()
+            weights = weights / weights.sum(dim=1, keepdim=True)
+        # Frames of padding may hold anything; 0 times anything but a number is not 0.
+        values = frames.float().masked_fill(~frame_mask[..., None], 0.0)
+        mean = (values * weights).sum(dim=1)
+        if self.kind == "mean":
+            return mean.to(frames.dtype)
+        variance = ((values - mean[:, None]).square() * weights).sum(dim=1)
+        # The constant keeps the gradient of the root finite for a clip whose frames are all alike.
+        return torch.cat([mean, (variance + 1e-6).sqrt()], dim=-1).to(frames.dtype)
+
+
+class JSQAModel(JSQAPreTrainedModel):
+    """HuBERT with the level of the signal given back to it, a mix of its layers, and pooling to one embedding.
+
+    HuBERT's front end normalises away the level of the signal, which is part of quality. The absolute level per frame
+    and mel band is therefore added to the projected features.
+    """
+
+    def __init__(self, config: JSQAConfig) -> None:
+        super().__init__(config)
+        self.hubert = HubertModel(config.hubert_config)
+        self.level_projection = nn.Linear(config.level_bands, config.hidden_size) if config.level_bands else None
+        layers = config.hubert_config.num_hidden_layers + 1
+        self.layer_weights = nn.Parameter(torch.zeros(layers)) if config.use_weighted_layer_sum else None
+        self.pooling = JSQAPooling(config)
+        self.post_init()
+
+    @classmethod
+    def from_backbone(
+        cls, backbone: HubertModel | str | os.PathLike[str], config: JSQAConfig | None = None, **kwargs: Any
+    ) -> JSQAModel:
+        """Start from a pretrained HuBERT.
+
+        Args:
+            backbone: a `HubertModel`, or the path or Hub id of one, such as `facebook/hubert-base-ls960`.
+            config: JSQA settings; its `hubert_config` is replaced by the backbone's. Defaults to `JSQAConfig()`.
+            kwargs: passed to `HubertModel.from_pretrained` (`revision`, `token`, `dtype`, ...).
+
+        Returns:
+            A model whose first forward pass sees exactly the pretrained features: the level projection starts at 0.
+            SpecAugment and LayerDrop, both on by default in HuBERT, are switched off.
+        """
+        if not isinstance(backbone, HubertModel):
+            backbone = HubertModel.from_pretrained(backbone, **kwargs)
+        values = {} if config is None else config.to_diff_dict()
+        values["hubert_config"] = {
+            **backbone.config.to_diff_dict(), "apply_spec_augment": False, "layerdrop": 0.0
+        }  # fmt: skip
+        model = cls(JSQAConfig(**values)).to(backbone.dtype)
+        model.hubert.load_state_dict(backbone.state_dict())
+        if model.level_projection is not None:
+            nn.init.zeros_(model.level_projection.weight)
+            nn.init.zeros_(model.level_projection.bias)
+        return model
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame sees: the shortest clip the model takes."""
+        samples, hop = 1, 1
+        for kernel, stride in zip(
+            self.config.hubert_config.conv_kernel, self.config.hubert_config.conv_stride, strict=True
+        ):
+            samples += (kernel - 1) * hop
+            hop *= stride
+        return samples
+
+    def _convolve(self, input_values: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, samples), (batch,) → (batch, frames, channels), as HuBERT's front end but blind to padding."""
+        hidden_states = input_values[:, None]
+        for layer in self.hubert.feature_extractor.conv_layers:
+            norm = getattr(layer, "layer_norm", None)
+            if isinstance(norm, nn.GroupNorm):
+                hidden_states = layer.conv(hidden_states)
+                kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
+                steps = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+                hidden_states = layer.activation(masked_channel_norm(hidden_states, steps, norm))
+            else:
+                hidden_states = layer(hidden_states)
+        return hidden_states.transpose(1, 2)
+
+    def _encode(self, hidden_states: Tensor, frame_mask: Tensor) -> list[Tensor]:
+        """Input of the first Transformer layer, then the output of each: (batch, frames, hidden) each."""
+        encoder = self.hubert.encoder
+        stable = self.config.hubert_config.do_stable_layer_norm
+        hidden_states = hidden_states.masked_fill(~frame_mask[..., None], 0.0)
+        attention_mask = create_bidirectional_mask(
+            config=self.hubert.config, inputs_embeds=hidden_states, attention_mask=frame_mask
+        )
+        hidden_states = hidden_states + encoder.pos_conv_embed(hidden_states)
+        if not stable:
+            hidden_states = encoder.layer_norm(hidden_states)
+        hidden_states = encoder.dropout(hidden_states)
+        outputs = [hidden_states]
+        for layer in encoder.layers:
+            outputs.append(layer(outputs[-1], attention_mask=attention_mask))
+        if stable:
+            outputs[-1] = encoder.layer_norm(outputs[-1])
+        return outputs
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> JSQAModelOutput | tuple[Tensor, ...]:
+        """Embed clips.
+
+        Args:
+            input_values: (batch, samples) mono at `config.sampling_rate`, full scale 1, padded on the right.
+            attention_mask: (batch, samples), 1 for samples of the clip and 0 for padding; all 1 if not given.
+            kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, as everywhere in transformers.
+
+        Returns:
+            [`JSQAModelOutput`]. What is in the padding, and how much of it there is, changes nothing.
+
+        Raises:
+            ValueError: for input that is not (batch, samples), or a clip shorter than `receptive_field` samples.
+        """
+        if input_values.ndim != 2:
+            raise ValueError(f"`input_values` must be (batch, samples), but has shape {tuple(input_values.shape)}")
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_values, dtype=torch.long)
+        lengths = attention_mask.sum(-1).long()
+        if input_values.shape[-1] < self.receptive_field:
+            raise ValueError(
+                f"clips of {input_values.shape[-1]} samples are too short: give at least {self.receptive_field}"
+            )
+        input_values = input_values.masked_fill(attention_mask == 0, 0.0)
+        features = self._convolve(input_values.to(self.dtype), lengths)
+        hidden_states = self.hubert.feature_projection(features)
+        if self.level_projection is not None:
+            levels = band_levels(
+                input_values,
+                frame_length=self.receptive_field,
+                hop_length=self.hubert.config.inputs_to_logits_ratio,
+                bands=self.config.level_bands,
+                sampling_rate=self.config.sampling_rate,
+            )
+            hidden_states = hidden_states + self.level_projection(levels.to(hidden_states.dtype))
+        # A clip shorter than one frame gives none; its first, zero-padded frame keeps the batch finite.
+        frames = self.hubert._get_feat_extract_output_lengths(lengths).clamp(min=1)
+        frame_mask = torch.arange(hidden_states.shape[1], device=frames.device) < frames[:, None]
+        hidden_states = self.hubert._mask_hidden_states(hidden_states, attention_mask=frame_mask)
+        layers = self._encode(hidden_states, frame_mask)
+        mixed = self._mix(layers)
+        return JSQAModelOutput(
+            embeddings=self.pooling(mixed, frame_mask), last_hidden_state=mixed, frame_mask=frame_mask
+        )
+
+    def _mix(self, layers: list[Tensor]) -> Tensor:
+        if self.layer_weights is None:
+            return layers[-1]
+        weights = self.layer_weights.softmax(dim=0)
+        # Without the normalisation the layers of largest scale would rule the mean (SUPERB, Interspeech 2021).
+        normalised = [F.layer_norm(layer, layer.shape[-1:]) for layer in layers]
+        return torch.stack([weight * layer for weight, layer in zip(weights, normalised, strict=True)]).sum(dim=0)
+
+
+class JSQAProjection(nn.Module):
+    """Embedding → unit vector in the space of the contrastive loss."""
+
+    def __init__(self, config: JSQAConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.embedding_size, config.projection_hidden_size)
+        self.norm = nn.LayerNorm(config.projection_hidden_size) if config.projection_norm == "layer" else nn.Identity()
+        self.output = nn.Linear(config.projection_hidden_size, config.projection_size)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(batch, embedding) → (batch, projection), each row of unit length."""
+        hidden_states = F.gelu(self.norm(self.dense(embeddings)))
+        return F.normalize(self.output(hidden_states), dim=-1)
+
+
+class JSQAForContrastivePretraining(JSQAPreTrainedModel):
+    """Stage 1: JND pairs are pulled together, clearly different clips pushed apart."""
+
+    def __init__(self, config: JSQAConfig) -> None:
+        super().__init__(config)
+        self.jsqa = JSQAModel(config)
+        self.projection = JSQAProjection(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        pair_ids: Tensor | None = None,
+        content_ids: Tensor | None = None,
+        return_loss: bool = True,
+        **kwargs: Any,
+    ) -> JSQAContrastiveOutput | tuple[Tensor, ...]:
+        """Project clips, and compare them if it is known which belong together.
+
+        Args:
+            input_values: (batch, samples), see [`JSQAModel.forward`].
+            attention_mask: (batch, samples).
+            pair_ids: (batch,) integers; the two clips of a JND pair have the same id.
+            content_ids: (batch,) integers; clips of the same speech and noise have the same id. Needed for
+                `config.contrastive_negatives == "same_content"` only.
+            return_loss: False leaves the loss out.
+            kwargs: see [`JSQAModel.forward`].
+
+        Returns:
+            [`JSQAContrastiveOutput`].
+
+        Raises:
+            ValueError: if a clip has no pair mate or no negative in the batch, or `content_ids` are needed and missing.
+        """
+        outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
+        projections = self.projection(outputs.embeddings)
+        loss = None
+        if return_loss and pair_ids is not None:
+            same_content = self.config.contrastive_negatives == "same_content"
+            if same_content and content_ids is None:
+                raise ValueError("`contrastive_negatives='same_content'` needs `content_ids`")
+            loss = nt_xent(projections, pair_ids, self.config.temperature, content_ids if same_content else None)
+        return JSQAContrastiveOutput(
+            loss=loss,
+            projections=projections,
+            embeddings=outputs.embeddings,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class JSQAMOSHead(nn.Module):
+    """Embedding → mean and variance of each rating, bounded by the rating scale."""
+
+    def __init__(self, config: JSQAConfig) -> None:
+        super().__init__()
+        self.low, self.high = config.mos_score_range
+        self.dropout = nn.Dropout(config.mos_dropout)
+        self.dense = nn.Linear(config.embedding_size, config.mos_hidden_size)
+        self.output = nn.Linear(config.mos_hidden_size, 2 * len(config.mos_output_names))
+
+    def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, embedding) → scores and variances, (batch, outputs) each."""
+        hidden_states = F.gelu(self.dense(self.dropout(embeddings)))
+        mean, variance = self.output(self.dropout(hidden_states)).chunk(2, dim=-1)
+        span = self.high - self.low
+        scores = self.low + span * mean.sigmoid()
+        # No variable inside a range has a variance above a quarter of its square (Popoviciu, 1935); the lower end,
+        # a standard deviation of 1/100 of the range, keeps the likelihood finite.
+        variances = span**2 * (1e-4 + (0.25 - 1e-4) * variance.sigmoid())
+        return scores, variances
+
+
+class JSQAForMOSRegression(JSQAPreTrainedModel):
+    """Stage 2: mean opinion scores, with the variance of each prediction."""
+
+    def __init__(self, config: JSQAConfig) -> None:
+        super().__init__(config)
+        self.num_labels = len(config.mos_output_names)
+        self.jsqa = JSQAModel(config)
+        self.head = JSQAMOSHead(config)
+        self.post_init()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """As in transformers; the saved code also loads by `AutoModelForAudioClassification`."""
+        if self._auto_class is not None:
+            # transformers writes one Auto class per model class into the map.
+            reference = f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"
+            auto_map = {"AutoModel": reference, "AutoModelForAudioClassification": reference}
+            self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **auto_map}
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> JSQAMOSOutput | tuple[Tensor, ...]:
+        """Rate clips.
+
+        Args:
+            input_values: (batch, samples), see [`JSQAModel.forward`].
+            attention_mask: (batch, samples).
+            labels: (batch, outputs), or (batch,) for a single output: ratings on `config.mos_score_range`, NaN where
+                a clip was not rated.
+            kwargs: see [`JSQAModel.forward`].
+
+        Returns:
+            [`JSQAMOSOutput`].
+
+        Raises:
+            ValueError: for labels whose shape does not fit the outputs.
+        """
+        outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
+        scores, variances = self.head(outputs.embeddings)
+        loss = None
+        if labels is not None:
+            labels = labels[:, None] if labels.ndim == 1 else labels
+            if labels.shape != scores.shape:
+                raise ValueError(
+                    f"`labels` must be (batch, {self.num_labels}) for the outputs {self.config.mos_output_names}, "
+                    f"but has shape {tuple(labels.shape)}"
+                )
+            loss = mos_loss(scores, variances, labels, self.config.mos_loss)
+        return JSQAMOSOutput(
+            loss=loss,
+            scores=scores,
+            variances=variances,
+            embeddings=outputs.embeddings,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+__all__ = [
+    "JSQAContrastiveOutput",
+    "JSQAForContrastivePretraining",
+    "JSQAForMOSRegression",
+    "JSQAMOSOutput",
+    "JSQAModel",
+    "JSQAModelOutput",
+    "JSQAPreTrainedModel",
+]

@@ -1,0 +1,203 @@
+"""What the training scripts share: arguments, collators, and the Trainer that both stages use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+import yaml
+from transformers import EvalPrediction, HfArgumentParser, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from .audio import decode_audio
+from .feature_extraction_jsqa import JSQAFeatureExtractor
+from .metrics import mos_metrics
+
+
+def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None = None) -> tuple[Any, ...]:
+    """Read arguments from a YAML file and the command line.
+
+    Args:
+        dataclass_types: dataclasses as `HfArgumentParser` takes them.
+        argv: command line without the program's name; `sys.argv[1:]` if None. If its first word ends in `.yaml` or
+            `.yml`, the values of that file are the defaults that the rest overrides.
+
+    Returns:
+        One instance per dataclass.
+
+    Raises:
+        SystemExit: for arguments that do not exist or miss, as `argparse` does.
+        ValueError: for a YAML file with a key that is no argument.
+    """
+    import sys
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = HfArgumentParser(tuple(dataclass_types), allow_abbrev=False)
+    if words and Path(words[0]).suffix in {".yaml", ".yml"}:
+        config = Path(words.pop(0))
+        values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        unknown = set(values) - {action.dest for action in parser._actions}
+        if unknown:
+            raise ValueError(f"{config}: {', '.join(sorted(unknown))} is not an argument; --help lists them")
+        for action in parser._actions:
+            if action.dest in values:
+                action.required = False
+        parser.set_defaults(**values)
+    return parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+
+
+def decode_column_value(audio: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """One value of an `Audio(decode=False)` column → samples (channels, time) float32 and sampling rate in Hz."""
+    return decode_audio(audio["bytes"] if audio.get("bytes") else audio["path"])
+
+
+class ContrastiveCollator:
+    """Ladders of [`jsqa_hf.jnd.JNDPairGenerator`] → a batch of [`JSQAForContrastivePretraining`].
+
+    Args:
+        feature_extractor: pads the clips.
+    """
+
+    def __init__(self, feature_extractor: JSQAFeatureExtractor) -> None:
+        self.feature_extractor = feature_extractor
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Rows with `clips` (two per level, level after level) → `input_values`, `attention_mask` (clips, samples),
+        `pair_ids` and `content_ids` (clips,)."""
+        clips: list[np.ndarray] = []
+        pair_ids: list[int] = []
+        content_ids: list[int] = []
+        for content, row in enumerate(rows):
+            for clip in row["clips"]:
+                pair_ids.append(len(clips) // 2)
+                content_ids.append(content)
+                clips.append(self._samples(clip))
+        batch = self.feature_extractor(
+            clips, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt"
+        )
+        return {**batch, "pair_ids": torch.tensor(pair_ids), "content_ids": torch.tensor(content_ids)}
+
+    def _samples(self, clip: Any) -> np.ndarray:
+        if isinstance(clip, Mapping):
+            samples, _ = decode_column_value(clip)
+            return samples[0]
+        return np.asarray(clip, dtype=np.float32)
+
+
+class MOSCollator:
+    """Rated clips of [`jsqa_hf.data.load_ratings_csv`] → a batch of [`JSQAForMOSRegression`].
+
+    Args:
+        feature_extractor: resamples and pads the clips.
+        max_duration_s: longer clips are cut to their first seconds (30, the clip length of the paper).
+    """
+
+    def __init__(self, feature_extractor: JSQAFeatureExtractor, max_duration_s: float = 30.0) -> None:
+        self.feature_extractor = feature_extractor
+        self.max_duration_s = max_duration_s
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Rows with `audio` and `labels` → `input_values`, `attention_mask` (clips, samples), `labels` (clips, outputs).
+
+        Raises:
+            ValueError: if a clip cannot be decoded or used; the message names its file.
+        """
+        clips = [self._samples(row) for row in rows]
+        batch = self.feature_extractor.pad({"input_values": clips}, return_tensors="pt")
+        return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
+
+    def _samples(self, row: Mapping[str, Any]) -> np.ndarray:
+        samples, sampling_rate = decode_column_value(row["audio"])
+        samples = samples[:, : round(self.max_duration_s * sampling_rate)]
+        try:
+            return self.feature_extractor(samples, sampling_rate=sampling_rate)["input_values"][0]
+        except ValueError as error:
+            raise ValueError(f"{row.get('file', 'clip')}: {error}") from error
+
+
+def repeat_with_index(dataset: datasets.Dataset, rows: int) -> datasets.Dataset:
+    """Repeat a dataset until it has at least `rows` rows, and number the passes in the column `repetition`.
+
+    With [`jsqa_hf.jnd.JNDPairGenerator`] every pass over the same utterances then makes new pairs, and which ones is
+    known from the row alone: there is no epoch to keep in step between processes or to restore on resuming.
+    """
+    passes = max(1, -(-rows // len(dataset)))
+    repetition = np.repeat(np.arange(passes), len(dataset))
+    return dataset.repeat(passes).add_column("repetition", repetition)
+
+
+def compute_mos_metrics(output_names: Sequence[str]) -> Any:
+    """A `compute_metrics` function for Trainer: [`mos_metrics`] per output, prefixed with its name if several."""
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        scores = prediction.predictions[0]
+        results: dict[str, float] = {}
+        for column, name in enumerate(output_names):
+            metrics = mos_metrics(scores[:, column], prediction.label_ids[:, column])
+            prefix = "" if len(output_names) == 1 else f"{name}_"
+            results.update({f"{prefix}{key}": value for key, value in metrics.items()})
+        return results
+
+    return compute
+
+
+def compute_pair_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """A `compute_metrics` function for Trainer over whole ladders, in the order of the collator.
+
+    Returns:
+        `content_matched_accuracy`: share of clips that lie closer to their pair mate than to every other clip of the
+        same content, which only quality tells apart. Chance is 1 / (clips per ladder - 1).
+    """
+    projections = prediction.predictions
+    pair_ids, content_ids = prediction.label_ids
+    # Ids restart with every batch: a new ladder starts where the content changes or the pairs count from 0 again.
+    restarts = (np.diff(content_ids) != 0) | (np.diff(pair_ids) < 0)
+    starts = [0, *(np.flatnonzero(restarts) + 1)]
+    correct: list[bool] = []
+    for start, end in zip(starts, [*starts[1:], len(content_ids)], strict=True):
+        similarity = projections[start:end] @ projections[start:end].T
+        np.fill_diagonal(similarity, -np.inf)
+        nearest = similarity.argmax(axis=1)
+        pairs = pair_ids[start:end]
+        correct.extend(pairs[nearest] == pairs)
+    return {"content_matched_accuracy": float(np.mean(correct))}
+
+
+def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
+    """Train, resuming from the last checkpoint in the output folder if there is one; save the model and the metrics.
+
+    Returns:
+        All metrics, also in `metrics.json` in the output folder.
+    """
+    last_checkpoint = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    metrics = trainer.train(resume_from_checkpoint=last_checkpoint).metrics
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    trainer.save_model()
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        write_metrics(Path(args.output_dir) / "metrics.json", metrics)
+    return metrics
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write metrics as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(metrics), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+__all__ = [
+    "ContrastiveCollator",
+    "MOSCollator",
+    "compute_mos_metrics",
+    "compute_pair_metrics",
+    "parse_arguments",
+    "repeat_with_index",
+    "run_training",
+    "write_metrics",
+]

@@ -1,0 +1,57 @@
+"""Fixtures that several test files share: a model of a few thousand parameters, and its folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
+
+SAMPLING_RATE = 16000
+
+SMALL_HUBERT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": (8, 8, 8, 8, 8, 8, 8),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "apply_spec_augment": False,
+    "mask_time_prob": 0.0,
+    "layerdrop": 0.0,
+}
+
+
+def small_config(**kwargs: object) -> JSQAConfig:
+    """A configuration that a test can build in milliseconds; `hubert` overrides parts of the backbone."""
+    hubert = {**SMALL_HUBERT, **kwargs.pop("hubert", {})}
+    return JSQAConfig(hubert_config=hubert, **kwargs)
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    """One second of white noise at about -26 dBov."""
+    return np.random.default_rng(0).normal(0.0, 0.05, SAMPLING_RATE).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def small_model() -> JSQAForMOSRegression:
+    """A small MOS model with random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    return JSQAForMOSRegression(small_config()).eval()
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(small_model: JSQAForMOSRegression, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_model` and its feature extractor, saved."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    small_model.save_pretrained(folder)
+    JSQAFeatureExtractor().save_pretrained(folder)
+    return folder

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import datasets
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "training_scripts" / "generate_jnd_pairs.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("generate_jnd_pairs", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_script_saves_ladders_of_every_repetition(
+    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {
+        "speech": speech_folder,
+        "noise": noise_folder,
+        "output_dir": tmp_path / "pairs",
+        "limit": 4,
+        "repetitions": 2,
+        "levels": 3,
+        "snr_min": 0,
+        "snr_max": 30,
+        "duration_s": 0.5,
+    }
+    assert script.main([word for name, value in arguments.items() for word in (f"--{name}", str(value))]) == 0
+    pairs = datasets.load_from_disk(tmp_path / "pairs")
+    assert len(set(pairs["content_id"])) == len(pairs) == 8
+    assert all(len(clips) == 6 for clips in pairs["clips"])
+    assert all(0 <= snr_db <= 30 for snrs_db in pairs["snr_db"] for snr_db in snrs_db)
+    assert set(pairs["duration_s"]) == {0.5}
+    assert "8 ladders, 48 clips, 0.01 h; SNR 0 to 10 dB: " in capsys.readouterr().out
+
+
+def test_command_line_overrides_the_yaml_file(
+    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "pairs.yaml"
+    config.write_text(f"speech: {speech_folder}\nnoise: {noise_folder}\nlimit: 3\nseed: 7\n")
+    script.main([str(config), "--output_dir", str(tmp_path / "pairs"), "--limit", "1"])
+    assert datasets.load_from_disk(tmp_path / "pairs")["seed"][:] == [7]
+
+
+def test_split_selects_rows_of_csv_files_and_needs_one(
+    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path
+) -> None:
+    files = sorted(speech_folder.glob("*.flac"))
+    listing = tmp_path / "speech.csv"
+    listing.write_text(f"file,split\n{files[0]},train\n{files[1]},test\n")
+    common = ["--noise", str(noise_folder), "--output_dir", str(tmp_path / "pairs"), "--split", "test"]
+    script.main(["--speech", str(listing), *common])
+    assert datasets.load_from_disk(tmp_path / "pairs")["speech_id"][:] == [files[1].stem]
+    with pytest.raises(ValueError, match="--split needs a CSV file"):
+        script.main(["--speech", str(speech_folder), *common])

@@ -1,0 +1,138 @@
+"""Auto classes on saved folders, with the package and, in a clean process, without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_config
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    pipeline,
+)
+
+import jsqa_hf
+from jsqa_hf import (
+    JSQAConfig,
+    JSQAFeatureExtractor,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    JSQAModel,
+    SpeechQualityPipeline,
+)
+
+
+@pytest.mark.parametrize("model_class", [JSQAModel, JSQAForContrastivePretraining, JSQAForMOSRegression])
+def test_auto_model_gives_the_class_that_was_saved(model_class, tmp_path):
+    model_class(small_config()).save_pretrained(tmp_path)
+    assert type(AutoModel.from_pretrained(tmp_path)) is model_class
+
+
+def test_auto_classes_know_a_saved_folder(small_checkpoint):
+    assert type(AutoConfig.from_pretrained(small_checkpoint)) is JSQAConfig
+    assert type(AutoFeatureExtractor.from_pretrained(small_checkpoint)) is JSQAFeatureExtractor
+    assert type(AutoModelForAudioClassification.from_pretrained(small_checkpoint)) is JSQAForMOSRegression
+    assert type(pipeline("speech-quality-assessment", model=str(small_checkpoint))) is SpeechQualityPipeline
+
+
+def test_auto_model_from_a_bare_configuration_can_score():
+    assert type(AutoModel.from_config(small_config())) is JSQAForMOSRegression
+
+
+def test_the_number_of_outputs_can_be_changed_on_loading(small_checkpoint):
+    model = JSQAForMOSRegression.from_pretrained(
+        small_checkpoint, mos_output_names=["mos", "noisiness"], ignore_mismatched_sizes=True
+    )
+    assert model.config.num_labels == 2
+    assert model(torch.zeros(1, 16000)).scores.shape == (1, 2)
+
+
+# Imports nothing of this repository: what it loads is the code in the saved folder.
+OUTSIDER = """
+import importlib.util, json, sys
+assert importlib.util.find_spec("jsqa_hf") is None, "the package must not be importable here"
+import numpy as np, torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
+folder, clip = sys.argv[1], np.load(sys.argv[2])
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
+batch = extractor(clip, sampling_rate=16000, return_tensors="pt")
+results = {"model_type": config.model_type}
+for auto_class in (AutoModel, AutoModelForAudioClassification):
+    model = auto_class.from_pretrained(folder, trust_remote_code=True).eval()
+    with torch.no_grad():
+        results[auto_class.__name__] = model(**batch).scores[0, 0].item()
+if len(sys.argv) > 3:
+    rate = pipeline("speech-quality-assessment", model=folder, trust_remote_code=True)
+    results["pipeline"] = rate({"array": clip, "sampling_rate": 16000})["mos"]
+print("RESULT", json.dumps(results))
+"""
+
+
+def run_outside(folder: Path, clip: np.ndarray, tmp_path: Path, *extra: str) -> dict[str, float]:
+    """Run OUTSIDER in an interpreter that finds the installed libraries but not this package."""
+    np.save(tmp_path / "clip.npy", clip)
+    package_parent = str(Path(jsqa_hf.__file__).parents[1])
+    # A copy of sys.path without the repository; -S keeps .pth files, which an editable install uses, from adding it.
+    paths = [path for path in sys.path if path and Path(path).is_dir() and path != package_parent]
+    paths = [path for path in paths if not (Path(path) / "jsqa_hf").is_dir()]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-S", "-c", OUTSIDER, str(folder), str(tmp_path / "clip.npy"), *extra]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+def test_a_saved_folder_loads_where_the_package_is_not_installed(small_checkpoint, small_model, noise, tmp_path):
+    with torch.no_grad():
+        expected = small_model(torch.from_numpy(noise)[None]).scores.item()
+    results = run_outside(small_checkpoint, noise, tmp_path)
+    assert results["model_type"] == "jsqa"
+    assert results["AutoModel"] == pytest.approx(expected, abs=1e-5)
+    assert results["AutoModelForAudioClassification"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_saved_pipeline_runs_where_the_package_is_not_installed(small_checkpoint, small_model, noise, tmp_path):
+    folder = tmp_path / "pipeline"
+    pipeline("speech-quality-assessment", model=str(small_checkpoint)).save_pretrained(folder)
+    with torch.no_grad():
+        expected = small_model(torch.from_numpy(noise)[None]).scores.item()
+    assert run_outside(folder, noise, tmp_path, "pipeline")["pipeline"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_folder_saved_again_still_carries_its_code(small_checkpoint, tmp_path):
+    AutoModel.from_pretrained(small_checkpoint).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for reference in config["auto_map"].values():
+        assert (tmp_path / f"{reference.split('.')[0]}.py").is_file()
+    assert (tmp_path / "losses.py").is_file()
+
+
+BROKEN_TORCHAUDIO = "raise OSError('libtorchaudio.so: built for another torch')\n"
+
+
+def test_a_torchaudio_that_does_not_load_is_named_once_and_scoring_goes_on(small_checkpoint, tmp_path):
+    (tmp_path / "torchaudio").mkdir()
+    (tmp_path / "torchaudio" / "__init__.py").write_text(BROKEN_TORCHAUDIO)
+    script = (
+        "import numpy as np, jsqa_hf\n"
+        "from transformers import pipeline\n"
+        f"rate = pipeline('speech-quality-assessment', model={str(small_checkpoint)!r})\n"
+        "clip = {'array': np.random.default_rng(0).normal(0, 0.05, 48000), 'sampling_rate': 48000}\n"
+        "print('MOS', rate(clip)['mos'])\n"
+    )
+    package_parent = str(Path(jsqa_hf.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), package_parent])}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "MOS" in done.stdout
+    assert done.stderr.count("torchaudio is installed but does not load") == 1

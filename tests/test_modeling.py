@@ -1,0 +1,313 @@
+"""JSQA models: shapes, padding, level, freezing, weights that move between the stages."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import SAMPLING_RATE, small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import HubertModel, Trainer, TrainingArguments
+
+from jsqa_hf import (
+    JSQAConfig,
+    JSQAFeatureExtractor,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    JSQAModel,
+    JSQAModelOutput,
+    JSQAMOSOutput,
+)
+from jsqa_hf.jnd import mix_at_snr
+from jsqa_hf.modeling_jsqa import band_levels
+
+
+def clips(*lengths: int, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [0.05 * torch.randn(length, generator=generator) for length in lengths]
+
+
+def pad(batch: list[torch.Tensor], extra: int = 0, filler: float = 0.0) -> dict[str, torch.Tensor]:
+    longest = max(len(clip) for clip in batch) + extra
+    values = torch.full((len(batch), longest), filler)
+    mask = torch.zeros(len(batch), longest, dtype=torch.long)
+    for row, clip in enumerate(batch):
+        values[row, : len(clip)] = clip
+        mask[row, : len(clip)] = 1
+    return {"input_values": values, "attention_mask": mask}
+
+
+def build(model_class=JSQAForMOSRegression, seed: int = 0, **kwargs):
+    torch.manual_seed(seed)
+    return model_class(small_config(**kwargs)).eval()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "statistics", "attention"])
+@pytest.mark.parametrize("stable", [False, True])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_a_clip_scores_the_same_alone_and_in_a_padded_batch(norm, stable, pooling):
+    hubert = {"feat_extract_norm": norm, "do_stable_layer_norm": stable}
+    model = build(hubert=hubert, pooling=pooling)
+    batch = clips(32000, 21003, 16000, 5555, 800)
+    with torch.no_grad():
+        together = model(**pad(batch, extra=7777))
+        for row, clip in enumerate(batch):
+            alone = model(clip[None])
+            torch.testing.assert_close(together.scores[row], alone.scores[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.embeddings[row], alone.embeddings[0], atol=1e-4, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(800, 20000), min_size=2, max_size=5), norm=st.sampled_from(["group", "layer"]))
+def test_padding_never_matters_whatever_the_lengths(lengths, norm):
+    model = build(hubert={"feat_extract_norm": norm})
+    batch = clips(*lengths)
+    with torch.no_grad():
+        together = model(**pad(batch)).embeddings
+        alone = torch.cat([model(clip[None]).embeddings for clip in batch])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_what_stands_in_the_padding_does_not_matter(norm):
+    model = build(hubert={"feat_extract_norm": norm})
+    batch = clips(16000, 9000)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(**pad(batch, filler=3.0)).embeddings, model(**pad(batch, filler=0.0)).embeddings
+        )
+        with_nan = model(**pad(batch, filler=float("nan"))).embeddings
+        torch.testing.assert_close(with_nan, model(**pad(batch)).embeddings)
+
+
+def test_without_padding_the_group_norm_front_end_is_huberts_own():
+    model = build(JSQAModel, level_bands=0, use_weighted_layer_sum=False, pooling="mean")
+    clip = clips(16000)[0][None]
+    with torch.no_grad():
+        ours = model(clip).last_hidden_state
+        theirs = model.hubert(clip).last_hidden_state
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_a_change_of_gain_moves_the_embedding(norm):
+    clip = clips(16000)[0][None]
+    with torch.no_grad():
+        deaf, hearing = (build(JSQAModel, level_bands=bands, hubert={"feat_extract_norm": norm}) for bands in (0, 40))
+        moved_deaf, moved_hearing = (
+            float((m(clip).embeddings - m(0.1 * clip).embeddings).norm() / m(clip).embeddings.norm())
+            for m in (deaf, hearing)
+        )
+    assert moved_hearing > 0.01
+    assert moved_deaf < moved_hearing / 5, "without the level bands HuBERT hardly notices 20 dB"
+
+
+def test_a_larger_change_of_snr_moves_the_embedding_further():
+    generator = np.random.default_rng(0)
+    bursts = np.repeat(generator.random(20) > 0.4, SAMPLING_RATE // 10)
+    speech = np.sin(2 * np.pi * 180 * np.arange(len(bursts)) / SAMPLING_RATE) * bursts * 0.1
+    noise = generator.normal(size=len(bursts))
+    mixtures = [mix_at_snr(speech, noise, snr).samples for snr in (20.0, 17.0, 8.0, -4.0)]
+    with torch.no_grad():
+        model = build(JSQAModel)
+        embeddings = [model(torch.from_numpy(np.float32(mixture))[None]).embeddings for mixture in mixtures]
+    distances = [float((embedding - embeddings[0]).norm()) for embedding in embeddings[1:]]
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
+@pytest.mark.parametrize("bands", [40, 80])
+def test_band_levels_add_up_to_the_level_of_the_signal(bands):
+    rate, level_dbov = 16000, -26.0
+    signal = torch.randn(1, 10 * rate, generator=torch.Generator().manual_seed(0))
+    signal *= 10 ** (level_dbov / 20) / signal.square().mean().sqrt()
+    levels = 20 * band_levels(signal, 400, 320, bands, rate) - 60
+    total = 10 * torch.log10((10 ** (levels / 10)).sum(-1).mean())
+    assert float(total) == pytest.approx(level_dbov, abs=0.4)
+
+
+def test_scores_and_variances_are_bounded_by_the_scale():
+    model = build(mos_score_range=(0, 100), mos_output_names=["mos", "noisiness"])
+    with torch.no_grad():
+        model.head.output.weight.mul_(1e3)
+        output = model(**pad(clips(16000, 8000, 4000)))
+    assert output.scores.shape == output.variances.shape == (3, 2)
+    assert bool(((output.scores >= 0) & (output.scores <= 100)).all())
+    assert bool(((output.variances > 0) & (output.variances <= 2500)).all())
+
+
+def test_outputs_have_the_documented_names_and_shapes():
+    output = build()(**pad(clips(16000, 8000)), labels=torch.tensor([3.0, 4.0]))
+    assert isinstance(output, JSQAMOSOutput)
+    assert output.loss.ndim == 0
+    assert output.logits is output.scores
+    assert output.embeddings.shape == (2, 64)
+    base = build(JSQAModel)(**pad(clips(16000, 8000)), output_hidden_states=True)
+    assert isinstance(base, JSQAModelOutput)
+    assert base.last_hidden_state.shape == (2, 49, 32)
+    assert base.frame_mask.sum(-1).tolist() == [49, 24]
+    assert len(base.hidden_states) >= 2
+
+
+def test_a_tuple_comes_back_on_request():
+    model = build()
+    output = model(clips(8000)[0][None])
+    as_tuple = model(clips(8000)[0][None], return_dict=False)
+    torch.testing.assert_close(as_tuple[0], output.scores)
+
+
+def test_attention_back_ends_agree():
+    eager = build(attn_implementation="eager")
+    sdpa = build(attn_implementation="sdpa")
+    assert eager.config._attn_implementation == "eager" and sdpa.config._attn_implementation == "sdpa"
+    batch = pad(clips(16000, 6000))
+    with torch.no_grad():
+        torch.testing.assert_close(eager(**batch).scores, sdpa(**batch).scores, atol=1e-5, rtol=0)
+        assert eager(**batch, output_attentions=True).attentions[0].shape == (2, 2, 49, 49)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    batch = {**pad(clips(16000, 6000)), "labels": torch.tensor([[2.0], [4.0]])}
+    gradients = []
+    for checkpointing in (False, True):
+        model = build(mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0})
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.train()
+        model(**batch).loss.backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 20
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed, atol=1e-6, rtol=1e-4)
+
+
+def test_every_parameter_learns():
+    for model_class, extra in (
+        (JSQAForMOSRegression, {"labels": torch.tensor([[2.0], [4.0], [3.0], [1.0]])}),
+        (JSQAForContrastivePretraining, {"pair_ids": torch.tensor([0, 0, 1, 1])}),
+    ):
+        model = build(model_class, pooling="attention").train()
+        model(**pad(clips(16000, 6000, 9000, 12000)), **extra).loss.backward()
+        silent = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+        assert silent == []
+
+
+def test_freezing_leaves_the_rest_trainable():
+    model = build()
+    model.freeze_feature_encoder()
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen and all(".feature_extractor." in name for name in frozen)
+    model.freeze_base_model()
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable and all(name.startswith("head.") for name in trainable)
+
+
+def test_training_mode_does_not_mask_speech():
+    model = build(hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}, mos_dropout=0.0)
+    clip = clips(16000)[0][None]
+    with torch.no_grad():
+        torch.testing.assert_close(model.train()(clip).scores, model.eval()(clip).scores)
+
+
+def test_pretraining_weights_move_to_the_mos_model_with_only_the_head_new(tmp_path):
+    pretrained = build(JSQAForContrastivePretraining)
+    pretrained.save_pretrained(tmp_path)
+    model, info = JSQAForMOSRegression.from_pretrained(tmp_path, output_loading_info=True)
+    assert {key.split(".")[0] for key in info["missing_keys"]} == {"head"}
+    assert {key.split(".")[0] for key in info["unexpected_keys"]} == {"projection"}
+    for name, parameter in pretrained.jsqa.state_dict().items():
+        torch.testing.assert_close(model.jsqa.state_dict()[name], parameter)
+
+
+def test_saving_and_loading_changes_no_score(tmp_path, small_model):
+    small_model.save_pretrained(tmp_path)
+    loaded = JSQAForMOSRegression.from_pretrained(tmp_path).eval()
+    batch = pad(clips(16000, 6000))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**batch).scores, small_model(**batch).scores)
+    assert not list(tmp_path.glob("*.bin")), "weights are safetensors only"
+
+
+def test_from_backbone_takes_over_pretrained_weights(tmp_path):
+    hubert = build(JSQAModel, hubert={"apply_spec_augment": True, "mask_time_prob": 0.05, "layerdrop": 0.1}).hubert
+    hubert.save_pretrained(tmp_path)
+    config = JSQAConfig(pooling="mean", use_weighted_layer_sum=False)
+    clip = clips(16000)[0][None]
+    for backbone in (hubert, str(tmp_path)):
+        model = JSQAModel.from_backbone(backbone, config).eval()
+        assert model.config.pooling == "mean"
+        assert not model.config.hubert_config.apply_spec_augment
+        assert model.config.hubert_config.layerdrop == 0
+        with torch.no_grad():
+            torch.testing.assert_close(
+                model(clip).last_hidden_state, hubert(clip).last_hidden_state, atol=1e-5, rtol=0
+            )
+
+
+def test_from_backbone_leaves_the_backbone_and_the_config_alone():
+    hubert: HubertModel = build(JSQAModel).hubert
+    hubert.config.layerdrop = 0.1
+    config = JSQAConfig()
+    before = copy.deepcopy(config.to_dict())
+    JSQAModel.from_backbone(hubert, config)
+    assert hubert.config.layerdrop == 0.1
+    assert config.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m(torch.zeros(16000)), r"\(batch, samples\)"),
+        (lambda m: m(torch.zeros(1, 1, 16000)), r"\(batch, samples\)"),
+        (lambda m: m(torch.zeros(1, 399)), "at least 400"),
+        (lambda m: m(torch.zeros(2, 16000), labels=torch.zeros(2, 3)), r"batch, 1.*mos"),
+    ],
+)
+def test_wrong_input_is_refused(small_model, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(small_model)
+
+
+def test_silence_gives_finite_scores_and_gradients():
+    model = build().train()
+    output = model(torch.zeros(2, 16000), labels=torch.tensor([1.0, 1.0]))
+    output.loss.backward()
+    assert bool(output.scores.isfinite().all())
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_content_matched_negatives_need_to_know_the_content():
+    model = build(JSQAForContrastivePretraining, contrastive_negatives="same_content")
+    batch, pair_ids = pad(clips(8000, 8000, 8000, 8000)), torch.tensor([0, 0, 1, 1])
+    with pytest.raises(ValueError, match="content_ids"):
+        model(**batch, pair_ids=pair_ids)
+    output = model(**batch, pair_ids=pair_ids, content_ids=torch.zeros(4, dtype=torch.long))
+    assert output.loss.item() > 0
+    torch.testing.assert_close(output.projections.norm(dim=-1), torch.ones(4))
+
+
+def test_gradient_accumulation_equals_one_large_batch(tmp_path):
+    """Trainer must not take the loss as divided already (`accepts_loss_kwargs`)."""
+    waveforms = clips(8000, 8000, 8000, 8000)
+    rows = [{"input_values": clip, "labels": torch.tensor([float(i + 1)])} for i, clip in enumerate(waveforms)]
+    norms = []
+    for batch_size, accumulation in ((4, 1), (2, 2)):
+        model = build(mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0})
+        args = TrainingArguments(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            max_steps=1,
+            logging_steps=1,
+            max_grad_norm=1e9,
+            save_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+            seed=0,
+        )
+        trainer = Trainer(model=model, args=args, train_dataset=rows, processing_class=JSQAFeatureExtractor())
+        trainer.train()
+        norms.append(float(trainer.state.log_history[0]["grad_norm"]))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)

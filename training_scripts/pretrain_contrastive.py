@@ -1,0 +1,142 @@
+"""Stage 1: pretrain an encoder contrastively on JND pairs.
+
+    python training_scripts/pretrain_contrastive.py training_scripts/configs/tiny/pretrain.yaml \
+        --speech examples/data/speech/speech.csv --noise examples/data/noise/noise.csv --output_dir runs/pretrained
+
+Runs with `python`, `accelerate launch` and `torchrun`. Started again with the same arguments, it goes on from the last
+checkpoint in the output folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import datasets
+from transformers import Trainer, TrainingArguments, set_seed
+
+from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAModel
+from jsqa_hf.data import load_noise_folder, load_speech_folder
+from jsqa_hf.jnd import JNDPairGenerator
+from jsqa_hf.training import (
+    ContrastiveCollator,
+    compute_pair_metrics,
+    parse_arguments,
+    repeat_with_index,
+    run_training,
+)
+
+EVALUATION_SEED_OFFSET = 1_000_000
+
+
+@dataclass
+class PretrainingArguments:
+    """Data and model of stage 1."""
+
+    pairs: str | None = field(
+        default=None, metadata={"help": "folder written by generate_jnd_pairs.py; without it, pairs are made on the fly"}
+    )
+    speech: str | None = field(
+        default=None, metadata={"help": "folder of clean speech, or a CSV file with a column `file`"}
+    )
+    noise: str | None = field(
+        default=None, metadata={"help": "folder of noise, or a CSV file with the columns `file` and `type`"}
+    )
+    speech_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
+    noise_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
+    eval_speech: str | None = field(default=None, metadata={"help": "speech of held-out speakers; same forms"})
+    eval_noise: str | None = field(default=None, metadata={"help": "noise of held-out types; same forms"})
+    eval_speech_split: str | None = field(default=None, metadata={"help": "as `speech_split`, for evaluation"})
+    eval_noise_split: str | None = field(default=None, metadata={"help": "as `noise_split`, for evaluation"})
+    eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
+    model_size: str = field(default="tiny", metadata={"help": "tiny (5.6 M parameters) or paper (26 M)"})
+    backbone: str | None = field(default=None, metadata={"help": "path or Hub id of a pretrained HuBERT"})
+    negatives: str = field(default="all", metadata={"help": "all, or same_content: content-matched negatives alone"})
+    temperature: float = field(default=0.1, metadata={"help": "temperature of the NT-Xent loss"})
+    levels: int = field(default=2, metadata={"help": "clearly different quality levels per content"})
+    snr_min: float = field(default=-5.0, metadata={"help": "lowest SNR in dB"})
+    snr_max: float = field(default=40.0, metadata={"help": "highest SNR in dB"})
+    jnd_db: float = field(default=3.0, metadata={"help": "largest SNR difference within a pair in dB"})
+    min_step_db: float = field(default=8.0, metadata={"help": "smallest SNR difference between levels in dB"})
+    duration_s: float = field(default=30.0, metadata={"help": "length of the clips in seconds"})
+    level_dbov_min: float = field(default=-26.0, metadata={"help": "lowest active speech level in dBov"})
+    level_dbov_max: float = field(default=-26.0, metadata={"help": "highest active speech level in dBov"})
+
+
+def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
+    """The model at the size, or with the pretrained backbone, that the arguments name."""
+    if args.model_size not in {"tiny", "paper"}:
+        raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
+    preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
+    config = preset(temperature=args.temperature, contrastive_negatives=args.negatives)
+    if args.backbone is None:
+        return JSQAForContrastivePretraining(config)
+    base = JSQAModel.from_backbone(args.backbone, config)
+    model = JSQAForContrastivePretraining(base.config)
+    model.jsqa = base
+    return model
+
+
+def build_generator(args: PretrainingArguments, noise: datasets.Dataset, seed: int) -> JNDPairGenerator:
+    """Ladders as arrays, made when a batch is drawn."""
+    return JNDPairGenerator(
+        noise,
+        levels=args.levels,
+        snr_range=(args.snr_min, args.snr_max),
+        jnd_db=args.jnd_db,
+        min_step_db=args.min_step_db,
+        duration_s=args.duration_s,
+        level_dbov=(args.level_dbov_min, args.level_dbov_max),
+        seed=seed,
+        encoding="array",
+    )
+
+
+def build_datasets(
+    args: PretrainingArguments, training_args: TrainingArguments
+) -> tuple[datasets.Dataset, datasets.Dataset | None]:
+    """Training and evaluation ladders; made on the fly, no pair is seen twice in training."""
+    if args.pairs is not None:
+        train = datasets.load_from_disk(args.pairs)
+    else:
+        if args.speech is None or args.noise is None or training_args.max_steps <= 0:
+            raise ValueError("give --pairs, or --speech, --noise and --max_steps to make pairs on the fly")
+        batch = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+        speech = load_speech_folder(args.speech, split=args.speech_split)
+        train = repeat_with_index(speech, training_args.max_steps * batch)
+        noise = load_noise_folder(args.noise, split=args.noise_split)
+        train.set_transform(build_generator(args, noise, training_args.seed))
+    if args.eval_speech is None or args.eval_noise is None:
+        return train, None
+    held_out = load_speech_folder(args.eval_speech, split=args.eval_speech_split)
+    evaluation = repeat_with_index(held_out, args.eval_ladders).select(range(args.eval_ladders))
+    eval_noise = load_noise_folder(args.eval_noise, split=args.eval_noise_split)
+    evaluation.set_transform(build_generator(args, eval_noise, training_args.seed + EVALUATION_SEED_OFFSET))
+    return train, evaluation
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Pretrain; returns the metrics."""
+    args, training_args = parse_arguments((PretrainingArguments, TrainingArguments), argv)
+    training_args.remove_unused_columns = False
+    training_args.label_names = ["pair_ids", "content_ids"]
+    feature_extractor = JSQAFeatureExtractor()
+    # The weights are drawn here; Trainer seeds too late for that.
+    set_seed(training_args.seed)
+    train, evaluation = build_datasets(args, training_args)
+    trainer = Trainer(
+        model=build_model(args),
+        args=training_args,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        data_collator=ContrastiveCollator(feature_extractor),
+        processing_class=feature_extractor,
+        compute_metrics=compute_pair_metrics,
+    )
+    return run_training(trainer, training_args)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
