@@ -15,22 +15,20 @@ __version__ = "0.1.0"
 DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "jsqa-tiny"
 """Folder of the model that comes with the package."""
 
-_EXPORTS = {
-    "configuration_jsqa": ["JSQAConfig"],
-    "feature_extraction_jsqa": ["JSQAFeatureExtractor"],
-    "modeling_jsqa": [
-        "JSQAContrastiveOutput",
-        "JSQAForContrastivePretraining",
-        "JSQAForMOSRegression",
-        "JSQAMOSOutput",
-        "JSQAModel",
-        "JSQAModelOutput",
-    ],
-    "pipeline_jsqa": ["SpeechQualityPipeline"],
-}
-_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
-
-__all__ = ["DEFAULT_CHECKPOINT", "__version__", "load_default", *_MODULE_OF]
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "JSQAConfig",
+    "JSQAContrastiveOutput",
+    "JSQAFeatureExtractor",
+    "JSQAForContrastivePretraining",
+    "JSQAForMOSRegression",
+    "JSQAMOSOutput",
+    "JSQAModel",
+    "JSQAModelOutput",
+    "SpeechQualityPipeline",
+    "__version__",
+    "load_default",
+]
 
 
 def load_default() -> tuple[JSQAForMOSRegression, JSQAFeatureExtractor]:
@@ -45,16 +43,18 @@ def load_default() -> tuple[JSQAForMOSRegression, JSQAFeatureExtractor]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _register()
-    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    return globals()[name]
 
 
 def _register() -> None:
-    from . import torchaudio_guard  # noqa: F401  must run before transformers looks for torchaudio
-
-    importlib.import_module(".auto", __name__)
+    """Import the classes, whose Auto classes register on the way, into this namespace."""
+    # First, before transformers looks for torchaudio.
+    importlib.import_module(".torchaudio_guard", __name__)
+    auto = importlib.import_module(".auto", __name__)
+    globals().update({name: getattr(auto, name) for name in __all__ if hasattr(auto, name)})
 
 
 def _is_command_line() -> bool:

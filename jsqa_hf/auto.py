@@ -12,8 +12,28 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_jsqa import JSQAConfig
 from .feature_extraction_jsqa import JSQAFeatureExtractor
-from .modeling_jsqa import JSQAForContrastivePretraining, JSQAForMOSRegression, JSQAModel
+from .modeling_jsqa import (
+    JSQAContrastiveOutput,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    JSQAModel,
+    JSQAModelOutput,
+    JSQAMOSOutput,
+)
 from .pipeline_jsqa import SpeechQualityPipeline
+
+__all__ = [
+    "JSQAConfig",
+    "JSQAContrastiveOutput",
+    "JSQAFeatureExtractor",
+    "JSQAForContrastivePretraining",
+    "JSQAForMOSRegression",
+    "JSQAMOSOutput",
+    "JSQAModel",
+    "JSQAModelOutput",
+    "SpeechQualityPipeline",
+    "TASK",
+]
 
 TASK = "speech-quality-assessment"
 
@@ -22,9 +42,7 @@ AutoFeatureExtractor.register(JSQAConfig, JSQAFeatureExtractor, exist_ok=True)
 # `architectures` in config.json picks the class; the first one is for a configuration without weights.
 AutoModel.register(JSQAConfig, (JSQAForMOSRegression, JSQAModel, JSQAForContrastivePretraining), exist_ok=True)
 AutoModelForAudioClassification.register(JSQAConfig, JSQAForMOSRegression, exist_ok=True)
-PIPELINE_REGISTRY.register_pipeline(
-    TASK, pipeline_class=SpeechQualityPipeline, pt_model=(AutoModel, AutoModelForAudioClassification), type="audio"
-)
+PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=SpeechQualityPipeline, pt_model=AutoModel, type="audio")
 
 # What is saved carries its own code, so that it loads with `trust_remote_code=True` where this package is missing.
 JSQAConfig.register_for_auto_class()

@@ -91,7 +91,7 @@ def add_score_parser(subparsers: Any) -> None:
         "--format", choices=FORMATS, help="default: by the suffix of --output; table on a terminal, else csv"
     )
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
-    parser.add_argument("--batch-size", type=_positive, default=8, metavar="N", help="default: 8")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="default: 8, on a CPU 1")
     parser.add_argument(
         "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
     )

@@ -53,10 +53,12 @@ _PAPER_HUBERT: dict[str, Any] = {
 
 
 def _refuse_unknown_keys(given: dict[str, Any], known: set[str], owner: str) -> None:
+    # Trainer and later versions of transformers add keys of their own to the files they save.
+    saved = "model_type" in given
     for key in given:
-        if key in known or key in _TRANSFORMERS_KEYS or key.startswith("_"):
-            continue
         guess = difflib.get_close_matches(key, known, n=1)
+        if key in known or key in _TRANSFORMERS_KEYS or key.startswith("_") or (saved and not guess):
+            continue
         hint = f" Did you mean `{guess[0]}`?" if guess else ""
         raise ValueError(f"`{key}` is not a parameter of {owner}.{hint}")
 
@@ -119,10 +121,11 @@ class JSQAConfig(PreTrainedConfig):
     """
 
     model_type = "jsqa"
-    sub_configs_defaults = {"hubert_config": HubertConfig}
+    sub_configs_defaults = {"hubert_config": HubertConfig}  # type: ignore[dict-item]
     keys_to_ignore_at_inference = ["embeddings", "hidden_states", "attentions"]
 
-    hubert_config: dict | PreTrainedConfig | None = None
+    # A HubertConfig after construction; what is given is checked there.
+    hubert_config: Any = None
     sampling_rate: int = 16000
     level_bands: int = 40
     use_weighted_layer_sum: bool = True
@@ -143,6 +146,11 @@ class JSQAConfig(PreTrainedConfig):
         _refuse_unknown_keys(kwargs, {field.name for field in fields(self)}, "JSQAConfig")
         if self.hubert_config is None:
             self.hubert_config = dict(_TINY_HUBERT)
+        if not isinstance(self.hubert_config, dict | PreTrainedConfig):
+            raise ValueError(
+                f"`hubert_config` must be a HubertConfig or a dict, but is {self.hubert_config!r}; pretrained weights "
+                "are loaded by `JSQAModel.from_backbone(path_or_id)`"
+            )
         if isinstance(self.hubert_config, dict):
             _refuse_unknown_keys(self.hubert_config, set(HubertConfig().to_dict()), "HubertConfig")
         self.mos_output_names = list(self.mos_output_names)

@@ -81,8 +81,8 @@ def to_mono(samples: Any) -> np.ndarray:
 
     Args:
         samples: (time,), (channels, time) or (time, channels) array, tensor or nested list; of two axes the shorter
-            one is the channels, and channels are averaged. Arrays of uint8, int16 or int32 are taken as PCM and divided by
-            the full scale of their type.
+            one is the channels, and channels are averaged. Arrays of uint8, int16 or int32 are taken as PCM and
+            divided by the full scale of their type.
 
     Returns:
         (time,) float32.
@@ -169,7 +169,9 @@ class JSQAFeatureExtractor(SequenceFeatureExtractor):
                 scaled to full scale 1. In a batch the message names the clip's position.
         """
         if sampling_rate is None:
-            raise ValueError("`sampling_rate` is missing: give the rate of the audio in Hz, such as sampling_rate=48000")
+            raise ValueError(
+                "`sampling_rate` is missing: give the rate of the audio in Hz, such as sampling_rate=48000"
+            )
         if isinstance(sampling_rate, bool) or int(sampling_rate) != sampling_rate or sampling_rate <= 0:
             raise ValueError(f"`sampling_rate` must be a whole number of Hz above 0, but is {sampling_rate!r}")
         clips, batched = self._as_list(raw_speech)
@@ -206,8 +208,8 @@ class JSQAFeatureExtractor(SequenceFeatureExtractor):
         duration = len(samples) / sampling_rate
         if duration < MINIMUM_DURATION_S:
             raise ValueError(
-                f"the clip lasts {1000 * duration:.1f} ms, but at least {1000 * MINIMUM_DURATION_S:.0f} ms are needed: "
-                "give a longer clip, or check the sampling rate"
+                f"the clip lasts {1000 * duration:.1f} ms, but at least {1000 * MINIMUM_DURATION_S:.0f} ms are "
+                "needed: give a longer clip, or check the sampling rate"
             )
         return resample(samples, sampling_rate, self.sampling_rate)
 

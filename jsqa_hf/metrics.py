@@ -18,7 +18,9 @@ _CITATION = """@inproceedings{fan2025jsqa,
 }"""  # noqa: E501
 
 
-def mos_metrics(predictions: Sequence[float] | np.ndarray, references: Sequence[float] | np.ndarray) -> dict[str, float]:
+def mos_metrics(
+    predictions: Sequence[float] | np.ndarray, references: Sequence[float] | np.ndarray
+) -> dict[str, float]:
     """RMSE, MAE, PCC and SRCC over the clips that have a rating.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import HubertConfig, HubertModel, PreTrainedModel
+from transformers import HubertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.masking_utils import create_bidirectional_mask
@@ -68,7 +69,7 @@ class JSQAMOSOutput(ModelOutput):
 
     Attributes:
         loss: scalar, if `labels` were given.
-        scores: (batch, outputs) predicted ratings, in `config.mos_output_names` order, inside `config.mos_score_range`.
+        scores: (batch, outputs) predicted ratings, in the order of `config.mos_output_names`.
         variances: (batch, outputs) predicted variance of the rating, in squared units of the scale.
         embeddings: (batch, `config.embedding_size`).
         hidden_states, attentions: per layer, if asked for.
@@ -112,7 +113,7 @@ class JSQAPreTrainedModel(PreTrainedModel):
 
     def freeze_feature_encoder(self) -> None:
         """Keep the convolutional front end as it is during training."""
-        base = self if isinstance(self, JSQAModel) else self.jsqa
+        base: Any = self.base_model
         base.hubert.feature_extractor._freeze_parameters()
 
     def freeze_base_model(self) -> None:
@@ -245,11 +246,12 @@ class JSQAModel(JSQAPreTrainedModel):
         """
         if not isinstance(backbone, HubertModel):
             backbone = HubertModel.from_pretrained(backbone, **kwargs)
+        hubert_config = copy.deepcopy(backbone.config)
+        hubert_config.apply_spec_augment = False
+        hubert_config.layerdrop = 0.0
         values = {} if config is None else config.to_diff_dict()
-        values["hubert_config"] = {
-            **backbone.config.to_diff_dict(), "apply_spec_augment": False, "layerdrop": 0.0
-        }  # fmt: skip
-        model = cls(JSQAConfig(**values)).to(backbone.dtype)
+        model = cls(JSQAConfig(**{**values, "hubert_config": hubert_config}))
+        model.to(dtype=backbone.dtype)  # type: ignore[call-arg]
         model.hubert.load_state_dict(backbone.state_dict())
         if model.level_projection is not None:
             nn.init.zeros_(model.level_projection.weight)
@@ -267,10 +269,16 @@ class JSQAModel(JSQAPreTrainedModel):
             hop *= stride
         return samples
 
+    def _frame_counts(self, lengths: Tensor) -> Tensor:
+        """Samples (batch,) → whole frames (batch,)."""
+        hop = self.hubert.config.inputs_to_logits_ratio
+        return torch.div(lengths - self.receptive_field, hop, rounding_mode="floor") + 1
+
     def _convolve(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """(batch, samples), (batch,) → (batch, frames, channels), as HuBERT's front end but blind to padding."""
         hidden_states = input_values[:, None]
-        for layer in self.hubert.feature_extractor.conv_layers:
+        layers: Any = self.hubert.feature_extractor.conv_layers
+        for layer in layers:
             norm = getattr(layer, "layer_norm", None)
             if isinstance(norm, nn.GroupNorm):
                 hidden_states = layer.conv(hidden_states)
@@ -284,7 +292,7 @@ class JSQAModel(JSQAPreTrainedModel):
     def _encode(self, hidden_states: Tensor, frame_mask: Tensor) -> list[Tensor]:
         """Input of the first Transformer layer, then the output of each: (batch, frames, hidden) each."""
         encoder = self.hubert.encoder
-        stable = self.config.hubert_config.do_stable_layer_norm
+        stable = self.hubert.config.do_stable_layer_norm
         hidden_states = hidden_states.masked_fill(~frame_mask[..., None], 0.0)
         attention_mask = create_bidirectional_mask(
             config=self.hubert.config, inputs_embeds=hidden_states, attention_mask=frame_mask
@@ -339,9 +347,9 @@ class JSQAModel(JSQAPreTrainedModel):
             )
             hidden_states = hidden_states + self.level_projection(levels.to(hidden_states.dtype))
         # A clip shorter than one frame gives none; its first, zero-padded frame keeps the batch finite.
-        frames = self.hubert._get_feat_extract_output_lengths(lengths).clamp(min=1)
+        frames = self._frame_counts(lengths).clamp(min=1)
         frame_mask = torch.arange(hidden_states.shape[1], device=frames.device) < frames[:, None]
-        hidden_states = self.hubert._mask_hidden_states(hidden_states, attention_mask=frame_mask)
+        hidden_states = self.hubert._mask_hidden_states(hidden_states, attention_mask=frame_mask)  # type: ignore[arg-type]
         layers = self._encode(hidden_states, frame_mask)
         mixed = self._mix(layers)
         return JSQAModelOutput(
@@ -406,7 +414,7 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
             [`JSQAContrastiveOutput`].
 
         Raises:
-            ValueError: if a clip has no pair mate or no negative in the batch, or `content_ids` are needed and missing.
+            ValueError: if a clip has no pair mate or no negative, or `content_ids` are needed and missing.
         """
         outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
         projections = self.projection(outputs.embeddings)

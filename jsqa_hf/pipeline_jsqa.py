@@ -116,7 +116,8 @@ class SpeechQualityPipeline(ChunkPipeline):
 
         Raises:
             ValueError: the input can't be decoded, is too short, is digital silence, or isn't finite; the message
-                names the file where there is one.
+                names the file where there is one. As in every transformers pipeline this ends an iteration;
+                `jsqa_hf.scoring.score_files` goes on with the next file.
             TypeError: the input is none of the above.
         """
         if isinstance(inputs, list | tuple):

@@ -201,7 +201,7 @@ def score_files(
     paths: Iterable[str | os.PathLike[str] | NothingFound],
     model: str | os.PathLike[str] | JSQAForMOSRegression | SpeechQualityPipeline | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     device: Any = None,
     window_s: float | None = None,
     confidence: float | None = None,
@@ -211,7 +211,9 @@ def score_files(
     Args:
         paths: files, as an iterable of any length, such as what `find_audio_files` gives.
         model: see `load_pipeline`; loaded at the call, not at the first result.
-        batch_size: number of windows (of at most `window_s`) that go through the model together.
+        batch_size: number of windows (of at most `window_s`) that go through the model together. None takes 8 on an
+            accelerator and 1 on a CPU, where a batch gains nothing and padding to its longest window costs time (for
+            utterances of 2 to 30 s more than half).
         device: see `load_pipeline`.
         window_s, confidence: call parameters of `SpeechQualityPipeline`.
 
@@ -221,10 +223,12 @@ def score_files(
     Raises:
         OSError, ValueError: the model can't be loaded, or a parameter is out of range.
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, but is {batch_size}")
-    scorer = _Scorer(load_pipeline(model, device), batch_size, window_s=window_s, confidence=confidence)
-    return scorer.run(paths)
+    pipeline = load_pipeline(model, device)
+    if batch_size is None:
+        batch_size = 1 if pipeline.device.type == "cpu" else 8
+    return _Scorer(pipeline, batch_size, window_s=window_s, confidence=confidence).run(paths)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Hides a torchaudio that is installed but does not load, which would keep transformers from importing HuBERT.
 
-A torchaudio built for another torch raises `OSError` or `RuntimeError` when it is imported, and transformers imports it
-wherever it finds it installed. Hidden, it counts as not installed, and resampling falls back to soxr.
+A torchaudio built for another torch raises `OSError` or `RuntimeError` when it is imported, and transformers imports
+it wherever it finds it installed. Hidden, it counts as not installed, and resampling falls back to soxr.
 """
 
 from __future__ import annotations

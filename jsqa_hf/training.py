@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import datasets
 import numpy as np
 import torch
 import yaml
-from transformers import EvalPrediction, HfArgumentParser, Trainer, TrainingArguments
+from transformers import BatchFeature, EvalPrediction, HfArgumentParser, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from .audio import decode_audio
@@ -31,24 +32,26 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
         One instance per dataclass.
 
     Raises:
-        SystemExit: for arguments that do not exist or miss, as `argparse` does.
-        ValueError: for a YAML file with a key that is no argument.
+        SystemExit: for arguments that do not exist or miss, with a message on stderr, as `argparse` does.
     """
-    import sys
-
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(tuple(dataclass_types), allow_abbrev=False)
+    parser = HfArgumentParser(list(dataclass_types), allow_abbrev=False)  # type: ignore[arg-type]
     if words and Path(words[0]).suffix in {".yaml", ".yml"}:
         config = Path(words.pop(0))
         values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
         unknown = set(values) - {action.dest for action in parser._actions}
         if unknown:
-            raise ValueError(f"{config}: {', '.join(sorted(unknown))} is not an argument; --help lists them")
+            parser.error(f"{config}: {', '.join(sorted(unknown))} is not an argument; --help lists them")
         for action in parser._actions:
             if action.dest in values:
                 action.required = False
         parser.set_defaults(**values)
-    return parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    *parsed, unused = parser.parse_args_into_dataclasses(
+        words, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unused:
+        parser.error(f"unrecognized arguments: {' '.join(unused)}")
+    return tuple(parsed)
 
 
 def decode_column_value(audio: Mapping[str, Any]) -> tuple[np.ndarray, int]:
@@ -77,9 +80,7 @@ class ContrastiveCollator:
                 pair_ids.append(len(clips) // 2)
                 content_ids.append(content)
                 clips.append(self._samples(clip))
-        batch = self.feature_extractor(
-            clips, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt"
-        )
+        batch = self.feature_extractor(clips, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt")
         return {**batch, "pair_ids": torch.tensor(pair_ids), "content_ids": torch.tensor(content_ids)}
 
     def _samples(self, clip: Any) -> np.ndarray:
@@ -102,13 +103,13 @@ class MOSCollator:
         self.max_duration_s = max_duration_s
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `audio` and `labels` → `input_values`, `attention_mask` (clips, samples), `labels` (clips, outputs).
+        """Rows with `audio` and `labels` → `input_values`, `attention_mask` and `labels` (clips, outputs).
 
         Raises:
             ValueError: if a clip cannot be decoded or used; the message names its file.
         """
         clips = [self._samples(row) for row in rows]
-        batch = self.feature_extractor.pad({"input_values": clips}, return_tensors="pt")
+        batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
         return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
 
     def _samples(self, row: Mapping[str, Any]) -> np.ndarray:
@@ -135,10 +136,10 @@ def compute_mos_metrics(output_names: Sequence[str]) -> Any:
     """A `compute_metrics` function for Trainer: [`mos_metrics`] per output, prefixed with its name if several."""
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        scores = prediction.predictions[0]
+        scores, labels = prediction.predictions[0], np.asarray(prediction.label_ids)
         results: dict[str, float] = {}
         for column, name in enumerate(output_names):
-            metrics = mos_metrics(scores[:, column], prediction.label_ids[:, column])
+            metrics = mos_metrics(scores[:, column], labels[:, column])
             prefix = "" if len(output_names) == 1 else f"{name}_"
             results.update({f"{prefix}{key}": value for key, value in metrics.items()})
         return results
@@ -153,8 +154,8 @@ def compute_pair_metrics(prediction: EvalPrediction) -> dict[str, float]:
         `content_matched_accuracy`: share of clips that lie closer to their pair mate than to every other clip of the
         same content, which only quality tells apart. Chance is 1 / (clips per ladder - 1).
     """
-    projections = prediction.predictions
-    pair_ids, content_ids = prediction.label_ids
+    projections = np.asarray(prediction.predictions)
+    pair_ids, content_ids = (np.asarray(ids) for ids in prediction.label_ids)
     # Ids restart with every batch: a new ladder starts where the content changes or the pairs count from 0 again.
     restarts = (np.diff(content_ids) != 0) | (np.diff(pair_ids) < 0)
     starts = [0, *(np.flatnonzero(restarts) + 1)]
@@ -174,14 +175,15 @@ def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
     Returns:
         All metrics, also in `metrics.json` in the output folder.
     """
-    last_checkpoint = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    output = Path(str(args.output_dir))
+    last_checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
     metrics = trainer.train(resume_from_checkpoint=last_checkpoint).metrics
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     trainer.save_model()
     trainer.save_state()
     if trainer.is_world_process_zero():
-        write_metrics(Path(args.output_dir) / "metrics.json", metrics)
+        write_metrics(output / "metrics.json", metrics)
     return metrics
 
 

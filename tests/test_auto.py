@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import small_config
+from small import small_config
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, HubertConfig, Wav2Vec2Config
@@ -54,6 +56,11 @@ def test_the_backbone_can_be_a_configuration_a_dict_or_left_out():
     assert JSQAConfig().to_dict() == JSQAConfig.tiny().to_dict()
 
 
+def test_the_name_of_a_backbone_is_sent_to_where_it_can_be_loaded():
+    with pytest.raises(ValueError, match="from_backbone"):
+        JSQAConfig(hubert_config="facebook/hubert-base-ls960")
+
+
 def test_spec_augment_and_layerdrop_are_off_by_default():
     for config in (JSQAConfig(), JSQAConfig.paper()):
         assert not config.hubert_config.apply_spec_augment
@@ -78,6 +85,17 @@ def test_a_misspelt_parameter_is_refused_with_a_guess():
         JSQAConfig(poolling="mean")
     with pytest.raises(ValueError, match=r"hiden_size.*HubertConfig.*`hidden_size`"):
         JSQAConfig(hubert_config={"hiden_size": 48})
+
+
+def test_a_saved_file_may_hold_keys_of_other_tools_but_no_misspelt_ones(tmp_path):
+    JSQAConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({**saved, "use_cache": False}))
+    assert JSQAConfig.from_pretrained(tmp_path).pooling == "statistics"
+    path.write_text(json.dumps({**saved, "mos_drop_out": 0.3}))
+    with pytest.raises(ValueError, match="mos_dropout"):
+        JSQAConfig.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import SAMPLING_RATE, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import SAMPLING_RATE, small_config
 from transformers import HubertModel, Trainer, TrainingArguments
 
 from jsqa_hf import (
@@ -172,7 +172,9 @@ def test_gradient_checkpointing_changes_no_gradient():
     batch = {**pad(clips(16000, 6000)), "labels": torch.tensor([[2.0], [4.0]])}
     gradients = []
     for checkpointing in (False, True):
-        model = build(mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0})
+        model = build(
+            mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+        )
         if checkpointing:
             model.gradient_checkpointing_enable()
         model.train()
@@ -294,7 +296,9 @@ def test_gradient_accumulation_equals_one_large_batch(tmp_path):
     rows = [{"input_values": clip, "labels": torch.tensor([float(i + 1)])} for i, clip in enumerate(waveforms)]
     norms = []
     for batch_size, accumulation in ((4, 1), (2, 2)):
-        model = build(mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0})
+        model = build(
+            mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+        )
         args = TrainingArguments(
             output_dir=str(tmp_path),
             per_device_train_batch_size=batch_size,

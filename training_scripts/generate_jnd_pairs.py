@@ -28,7 +28,9 @@ class PairArguments:
     speech: str = field(metadata={"help": "Folder of clean speech, or a CSV file with a column file."})
     noise: str = field(metadata={"help": "Folder of noise, or a CSV file with a column file."})
     output_dir: str = field(metadata={"help": "Folder to save the dataset to."})
-    speech_split: str | None = field(default=None, metadata={"help": "Value of the column split of the speech to use."})
+    speech_split: str | None = field(
+        default=None, metadata={"help": "Value of the column split of the speech to use."}
+    )
     noise_split: str | None = field(default=None, metadata={"help": "Value of the column split of the noise to use."})
     repetitions: int = field(default=1, metadata={"help": "Number of ladders made of each utterance."})
     levels: int = field(default=2, metadata={"help": "Number of clearly different SNR levels in a ladder."})

@@ -35,7 +35,8 @@ class PretrainingArguments:
     """Data and model of stage 1."""
 
     pairs: str | None = field(
-        default=None, metadata={"help": "folder written by generate_jnd_pairs.py; without it, pairs are made on the fly"}
+        default=None,
+        metadata={"help": "folder written by generate_jnd_pairs.py; without it, pairs are made on the fly"},
     )
     speech: str | None = field(
         default=None, metadata={"help": "folder of clean speech, or a CSV file with a column `file`"}

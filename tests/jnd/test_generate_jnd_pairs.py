@@ -61,8 +61,8 @@ def test_split_selects_rows_of_csv_files_and_needs_one(
     files = sorted(speech_folder.glob("*.flac"))
     listing = tmp_path / "speech.csv"
     listing.write_text(f"file,split\n{files[0]},train\n{files[1]},test\n")
-    common = ["--noise", str(noise_folder), "--output_dir", str(tmp_path / "pairs"), "--split", "test"]
+    common = ["--noise", str(noise_folder), "--output_dir", str(tmp_path / "pairs"), "--speech_split", "test"]
     script.main(["--speech", str(listing), *common])
     assert datasets.load_from_disk(tmp_path / "pairs")["speech_id"][:] == [files[1].stem]
-    with pytest.raises(ValueError, match="--split needs a CSV file"):
+    with pytest.raises(ValueError, match="pass a CSV file with a column split"):
         script.main(["--speech", str(speech_folder), *common])

@@ -1,0 +1,379 @@
+"""Arguments, collators, metrics, and both stages through the scripts as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import datasets
+import numpy as np
+import pytest
+import scipy.stats
+import soundfile
+import torch
+from small import SMALL_HUBERT, small_config
+from transformers import EvalPrediction
+
+from jsqa_hf import (
+    JSQAConfig,
+    JSQAFeatureExtractor,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    JSQAModel,
+)
+from jsqa_hf.data import load_ratings_csv
+from jsqa_hf.metrics import SpeechQualityMetrics, mos_metrics
+from jsqa_hf.training import (
+    ContrastiveCollator,
+    MOSCollator,
+    compute_pair_metrics,
+    parse_arguments,
+    repeat_with_index,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = REPOSITORY / "training_scripts"
+RATE = 16000
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class ExampleArguments:
+    needed: str = field(metadata={"help": "must be given"})
+    number: int = 3
+    names: list[str] = field(default_factory=lambda: ["mos"])
+
+
+def test_arguments_come_from_a_yaml_file_and_the_command_line_overrides_it(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("needed: file\nnumber: 4\nnames: [mos, noisiness]\n")
+    (args,) = parse_arguments((ExampleArguments,), [str(config), "--number", "5"])
+    assert (args.needed, args.number, args.names) == ("file", 5, ["mos", "noisiness"])
+
+
+def test_an_unknown_key_or_flag_is_refused(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("needed: file\nnumbr: 4\n")
+    for argv, named in (
+        ([str(config)], "numbr"),
+        (["--needed", "x", "--numbr", "4"], "--numbr"),
+        (["--number", "4"], "--needed"),
+    ):
+        with pytest.raises(SystemExit):
+            parse_arguments((ExampleArguments,), argv)
+        assert named in capsys.readouterr().err
+
+
+def test_the_contrastive_collator_numbers_pairs_and_contents():
+    clips = [np.full(1600, 0.01 * i, dtype=np.float32) for i in range(4)]
+    rows = [{"clips": clips}, {"clips": [clip[:800] for clip in clips]}]
+    batch = ContrastiveCollator(JSQAFeatureExtractor())(rows)
+    assert batch["pair_ids"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert batch["content_ids"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert batch["attention_mask"].sum(-1).tolist() == [1600] * 4 + [800] * 4
+    torch.testing.assert_close(batch["input_values"][3], torch.full((1600,), 0.03))
+
+
+def test_pair_metrics_see_who_is_nearest_inside_a_ladder():
+    pairs = np.eye(2).repeat(2, axis=0)
+    wrong = pairs[[0, 2, 1, 3]]
+    ids = (np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.zeros(8, dtype=int))
+    accuracy = compute_pair_metrics(EvalPrediction(np.concatenate([pairs, pairs]), ids))
+    assert accuracy == {"content_matched_accuracy": 1.0}
+    accuracy = compute_pair_metrics(EvalPrediction(np.concatenate([pairs, wrong]), ids))
+    assert accuracy == {"content_matched_accuracy": 0.5}
+
+
+def test_repeating_numbers_the_passes():
+    repeated = repeat_with_index(datasets.Dataset.from_dict({"x": ["a", "b", "c"]}), 7)
+    assert repeated["x"][:] == ["a", "b", "c"] * 3
+    assert repeated["repetition"][:] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_metrics_agree_with_scipy_and_the_evaluate_metric():
+    rng = np.random.default_rng(0)
+    rated = rng.uniform(1, 5, 50)
+    predicted = rated + rng.normal(0, 0.5, 50)
+    metrics = mos_metrics(predicted, rated)
+    assert metrics["pcc"] == pytest.approx(np.corrcoef(predicted, rated)[0, 1])
+    assert metrics["srcc"] == pytest.approx(
+        np.corrcoef(scipy.stats.rankdata(predicted), scipy.stats.rankdata(rated))[0, 1]
+    )
+    assert metrics["rmse"] == pytest.approx(np.linalg.norm(predicted - rated) / np.sqrt(50))
+    assert metrics["mae"] == pytest.approx(np.abs(predicted - rated).sum() / 50)
+    assert SpeechQualityMetrics().compute(predictions=predicted, references=rated) == pytest.approx(metrics)
+
+
+def test_metrics_leave_out_unrated_clips_and_refuse_the_impossible():
+    assert mos_metrics([1.0, 2.0, 9.0], [1.0, 2.0, math.nan])["n"] == 2
+    assert math.isnan(mos_metrics([3.0, 3.0], [1.0, 2.0])["pcc"])
+    with pytest.raises(ValueError, match="at least 2"):
+        mos_metrics([1.0], [1.0])
+    with pytest.raises(ValueError, match="do not fit"):
+        mos_metrics([1.0, 2.0], [1.0])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Speech-like bursts, noise, and rated clips whose rating is their SNR, as a user's folders."""
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    for folder in ("speech", "noise", "rated"):
+        (root / folder).mkdir()
+    time = np.arange(RATE) / RATE
+    for index in range(4):
+        bursts = np.repeat(rng.random(10) > 0.3, RATE // 10)
+        bursts[:1600] = True
+        speech = 0.1 * np.sin(2 * np.pi * (120 + 40 * index) * time) * bursts
+        soundfile.write(root / "speech" / f"talker{index}.wav", speech, RATE)
+        soundfile.write(root / "noise" / f"noise{index}.flac", rng.normal(0, 0.05, RATE), RATE)
+    with open(root / "rated" / "ratings.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "mos", "split"])
+        for index in range(8):
+            clip = rng.normal(0, 0.1 * (8 - index) / 8, RATE if index % 2 else 24000)
+            soundfile.write(root / "rated" / f"clip{index}.wav", clip, RATE if index % 2 else 24000)
+            writer.writerow([f"clip{index}.wav", f"{1 + index / 2:.2f}", "test" if index % 4 == 3 else "train"])
+    return root
+
+
+@pytest.fixture(scope="module")
+def small_scripts(tmp_path_factory) -> dict[str, ModuleType]:
+    """The scripts, with the tiny preset replaced by one that trains in milliseconds."""
+    return {
+        name: script(name) for name in ("generate_jnd_pairs", "pretrain_contrastive", "finetune_mos", "evaluate_mos")
+    }
+
+
+@pytest.fixture(autouse=True)
+def tiny_is_small(monkeypatch):
+    monkeypatch.setattr(JSQAConfig, "tiny", classmethod(lambda cls, **kwargs: small_config(**kwargs)))
+
+
+COMMON = [
+    "--learning_rate=1e-3",
+    "--save_strategy=no",
+    "--use_cpu=true",
+    "--disable_tqdm=true",
+    "--dataloader_pin_memory=false",
+    "--seed=3",
+]
+
+
+def pretraining_arguments(corpus: Path, output: Path, *extra: str) -> list[str]:
+    return [
+        f"--speech={corpus / 'speech'}",
+        f"--noise={corpus / 'noise'}",
+        f"--eval_speech={corpus / 'speech'}",
+        f"--eval_noise={corpus / 'noise'}",
+        "--eval_ladders=2",
+        "--duration_s=0.5",
+        "--max_steps=3",
+        "--per_device_train_batch_size=2",
+        f"--output_dir={output}",
+        *COMMON,
+        *extra,
+    ]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return JSQAModel.from_pretrained(folder).state_dict()
+
+
+def test_both_stages_end_in_a_folder_that_loads_and_scores(small_scripts, corpus, tmp_path):
+    metrics = small_scripts["pretrain_contrastive"].main(pretraining_arguments(corpus, tmp_path / "pretrained"))
+    assert 0 <= metrics["eval_content_matched_accuracy"] <= 1
+    assert json.loads((tmp_path / "pretrained" / "metrics.json").read_text()) == pytest.approx(metrics)
+    JSQAForContrastivePretraining.from_pretrained(tmp_path / "pretrained")
+
+    metrics = small_scripts["finetune_mos"].main(
+        [
+            f"--model={tmp_path / 'pretrained'}",
+            f"--ratings={corpus / 'rated' / 'ratings.csv'}",
+            "--split=train",
+            "--eval_split=test",
+            "--num_train_epochs=1",
+            "--per_device_train_batch_size=2",
+            f"--output_dir={tmp_path / 'mos'}",
+            *COMMON,
+        ]
+    )
+    assert metrics["eval_n"] == 2
+    model = JSQAForMOSRegression.from_pretrained(tmp_path / "mos")
+    assert JSQAFeatureExtractor.from_pretrained(tmp_path / "mos").sampling_rate == 16000
+    assert model(torch.zeros(1, 8000)).scores.shape == (1, 1)
+
+    evaluated = small_scripts["evaluate_mos"].main(
+        [
+            f"--model={tmp_path / 'mos'}",
+            f"--ratings={corpus / 'rated' / 'ratings.csv'}",
+            "--split=test",
+            f"--output_dir={tmp_path / 'evaluation'}",
+            "--use_cpu=true",
+        ]
+    )
+    assert evaluated["mos"]["rmse"] == pytest.approx(metrics["eval_rmse"], rel=1e-4)
+    with open(tmp_path / "evaluation" / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["clip3.wav", "clip7.wav"]
+    error = [float(row["mos"]) - float(row["mos_predicted"]) for row in rows]
+    assert math.sqrt(np.mean(np.square(error))) == pytest.approx(evaluated["mos"]["rmse"], abs=1e-3)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_scripts, corpus, tmp_path):
+    main = small_scripts["pretrain_contrastive"].main
+    for name, seed in (("first", 3), ("second", 3), ("third", 4)):
+        main(pretraining_arguments(corpus, tmp_path / name, f"--seed={seed}"))
+    first, second, third = (weights(tmp_path / name) for name in ("first", "second", "third"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], third[key]) for key in first)
+
+
+def test_the_number_of_data_workers_changes_nothing(small_scripts, corpus, tmp_path):
+    main = small_scripts["pretrain_contrastive"].main
+    main(pretraining_arguments(corpus, tmp_path / "none"))
+    main(pretraining_arguments(corpus, tmp_path / "two", "--dataloader_num_workers=2"))
+    none, two = weights(tmp_path / "none"), weights(tmp_path / "two")
+    assert all(torch.equal(none[key], two[key]) for key in none)
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(small_scripts, corpus, tmp_path):
+    main = small_scripts["pretrain_contrastive"].main
+    saving = ["--save_strategy=steps", "--save_steps=2", "--lr_scheduler_type=constant"]
+    main(pretraining_arguments(corpus, tmp_path / "whole", *saving, "--max_steps=4"))
+    interrupted = tmp_path / "interrupted"
+    # The state after step 2, as a run leaves it that is killed later on.
+    (tmp_path / "whole" / "checkpoint-2").rename(tmp_path / "kept")
+    interrupted.mkdir()
+    (tmp_path / "kept").rename(interrupted / "checkpoint-2")
+    main(pretraining_arguments(corpus, interrupted, *saving, "--max_steps=4"))
+    whole, resumed = weights(tmp_path / "whole"), weights(interrupted)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_pretraining_reads_pairs_that_were_saved(small_scripts, corpus, tmp_path):
+    small_scripts["generate_jnd_pairs"].main(
+        [
+            f"--speech={corpus / 'speech'}",
+            f"--noise={corpus / 'noise'}",
+            "--duration_s=0.5",
+            f"--output_dir={tmp_path / 'pairs'}",
+        ]
+    )
+    metrics = small_scripts["pretrain_contrastive"].main(
+        [
+            f"--pairs={tmp_path / 'pairs'}",
+            "--num_train_epochs=1",
+            "--per_device_train_batch_size=2",
+            f"--output_dir={tmp_path / 'run'}",
+            *COMMON,
+        ]
+    )
+    assert metrics["train_loss"] > 0
+
+
+def test_pretraining_without_data_says_what_to_give(small_scripts, tmp_path):
+    with pytest.raises(ValueError, match="--pairs, or --speech, --noise and --max_steps"):
+        small_scripts["pretrain_contrastive"].main([f"--output_dir={tmp_path}"])
+
+
+def finetuning_model(small_scripts, corpus, **kwargs):
+    module = small_scripts["finetune_mos"]
+    torch.manual_seed(0)
+    return module.build_model(module.FinetuningArguments(ratings=["unused.csv"], **kwargs))
+
+
+def test_from_scratch_differs_in_nothing_but_the_weights(small_scripts, corpus, tmp_path):
+    pretrained = JSQAForContrastivePretraining(small_config(pooling="mean"))
+    pretrained.save_pretrained(tmp_path)
+    tuned = finetuning_model(small_scripts, corpus, model=str(tmp_path))
+    scratch = finetuning_model(small_scripts, corpus, model=str(tmp_path), from_scratch=True)
+    settings = [model.config.to_dict() for model in (tuned, scratch)]
+    for setting in settings:
+        # Where the settings come from, and the number format of weights that were loaded, are no settings.
+        for key in ("_name_or_path", "architectures", "auto_map", "dtype"):
+            setting.pop(key, None)
+        setting["hubert_config"].pop("dtype")
+    assert settings[0] == settings[1]
+    key = "jsqa.hubert.encoder.layers.0.attention.q_proj.weight"
+    assert torch.equal(tuned.state_dict()[key], pretrained.state_dict()[key])
+    assert not torch.equal(scratch.state_dict()[key], pretrained.state_dict()[key])
+
+
+def test_fine_tuning_can_start_from_a_pretrained_hubert(small_scripts, corpus, tmp_path):
+    hubert = JSQAModel(JSQAConfig(hubert_config=SMALL_HUBERT)).hubert
+    hubert.save_pretrained(tmp_path)
+    model = finetuning_model(small_scripts, corpus, model=str(tmp_path), outputs=["mos", "noisiness"])
+    assert model.config.mos_output_names == ["mos", "noisiness"]
+    for name, parameter in hubert.state_dict().items():
+        torch.testing.assert_close(model.jsqa.hubert.state_dict()[name], parameter)
+
+
+def write_ratings(folder: Path, text: str) -> Path:
+    soundfile.write(folder / "a.wav", np.zeros(1600), RATE)
+    soundfile.write(folder / "b.wav", np.zeros(1600), RATE)
+    (folder / "ratings.csv").write_text(text)
+    return folder / "ratings.csv"
+
+
+def test_ratings_keep_missing_values_and_read_a_byte_order_mark(tmp_path):
+    path = write_ratings(tmp_path, "\ufefffile,mos,noisiness\na.wav,3.5,\nb.wav,2,4\n")
+    rated = load_ratings_csv(path, ["mos", "noisiness"])
+    np.testing.assert_array_equal(rated["labels"][:], [[3.5, math.nan], [2.0, 4.0]])
+    batch = MOSCollator(JSQAFeatureExtractor())([rated[0], rated[1]])
+    assert batch["input_values"].shape == (2, 1600)
+    assert bool(batch["labels"][0, 1].isnan())
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("file,score\na.wav,3\n", ValueError, r"ratings\.csv lacks the column.*mos"),
+        ("file,mos\na.wav,good\n", ValueError, r"a\.wav is 'good'"),
+        ("file,mos\na.wav,80\n", ValueError, r"a\.wav is 80, outside the scale 1 to 5"),
+        ("file,mos\nmissing.wav,3\n", FileNotFoundError, r"missing\.wav"),
+        ("file,mos\n", ValueError, "no files"),
+    ],
+)
+def test_bad_ratings_are_refused_with_file_and_mend(tmp_path, text, error, message):
+    with pytest.raises(error, match=message):
+        load_ratings_csv(write_ratings(tmp_path, text), score_range=(1, 5))
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
+        load_ratings_csv(tmp_path / "nowhere.csv")
+
+
+def test_an_unusable_clip_is_named(tmp_path):
+    path = write_ratings(tmp_path, "file,mos\na.wav,3\n")
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE)
+    rated = load_ratings_csv(path)
+    with pytest.raises(ValueError, match=r"a\.wav.*50 ms"):
+        MOSCollator(JSQAFeatureExtractor())([rated[0]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher", [["torch.distributed.run", "--nproc-per-node=2"], ["accelerate.commands.launch", "--cpu"]]
+)
+def test_the_scripts_run_under_a_launcher(launcher, corpus, tmp_path):
+    """accelerate starts a single process with --cpu, torchrun two."""
+    command = [sys.executable, "-m", *launcher, str(SCRIPTS / "pretrain_contrastive.py")]
+    arguments = [*pretraining_arguments(corpus, tmp_path / "run", "--max_steps=1", "--dataloader_drop_last=true")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "model.safetensors").is_file()
