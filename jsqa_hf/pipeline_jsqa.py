@@ -274,10 +274,10 @@ def _split(samples: np.ndarray, sampling_rate: int, window_s: float) -> Iterator
         )
     if samples.ndim == 2 and samples.shape[0] > samples.shape[1]:
         samples = samples.T
+    if not (isinstance(sampling_rate, Real) and sampling_rate > 0):
+        raise ValueError(f"'sampling_rate' must be a number of Hz above 0, but is {sampling_rate!r}")
     length = samples.shape[-1]
-    # With an odd rate there is one window, which the feature extractor refuses with a reason.
-    countable = isinstance(sampling_rate, Real) and sampling_rate > 0
-    count = max(1, math.ceil(length / (window_s * sampling_rate))) if countable else 1
+    count = max(1, math.ceil(length / (window_s * sampling_rate)))
     edges = [round(length * index / count) for index in range(count + 1)]
     for start, end in zip(edges, edges[1:], strict=False):
         yield samples[..., start:end]

@@ -264,15 +264,30 @@ def test_a_numpy_array_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("extension", ["m3u8", "wav"])
-def test_playlists_are_not_followed_to_other_files(tmp_path: Path, extension: str) -> None:
-    other = encode(tmp_path / "a.aac", "aac")
-    playlist, script = tmp_path / f"playlist.{extension}", tmp_path / f"script.{extension}"
-    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other}\n#EXT-X-ENDLIST\n")
-    script.write_text(f"ffconcat version 1.0\nfile '{other.name}'\n")
-    for path in (playlist, script):
+@pytest.mark.parametrize(
+    "playlist",
+    ["#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.aac\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile a.aac\n"],
+    ids=["hls", "concat"],
+)
+def test_playlists_are_not_followed_to_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, playlist: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "a.aac", "aac")
+    for path in (tmp_path / "list.m3u8", tmp_path / "list.wav"):
+        path.write_text(playlist)
         with pytest.raises(AudioDecodingError, match="is not audio"):
             decode_audio(path)
+
+
+def test_damage_in_the_middle_of_a_long_file_costs_only_the_damaged_part(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 30 * 16000)
+    soundfile.write(tmp_path / "a.flac", noise, 16000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    middle = 2 * len(content) // 3
+    content[middle : middle + 100] = bytes(100)
+    samples, rate = decode_audio(bytes(content))
+    assert 29.0 < samples.shape[1] / rate <= 30.0
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.aiff", "a.webm", "a.aac", "a.amr"])

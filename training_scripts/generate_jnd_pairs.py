@@ -45,8 +45,8 @@ class PairArguments:
     duration_s: float | None = field(
         default=None, metadata={"help": "Length of the excerpts in seconds; by default whole utterances."}
     )
-    level_dbov_min: float = field(default=-26.0, metadata={"help": "Lowest active speech level in dBov."})
-    level_dbov_max: float = field(default=-26.0, metadata={"help": "Highest active speech level in dBov."})
+    level_dbov_min: float = field(default=-26.0, metadata={"help": "Lowest level of the clips in dBov."})
+    level_dbov_max: float = field(default=-26.0, metadata={"help": "Highest level of the clips in dBov."})
     seed: int = field(default=0, metadata={"help": "Seed of all random draws."})
     num_proc: int | None = field(default=None, metadata={"help": "Number of processes."})
     limit: int | None = field(default=None, metadata={"help": "Use the first so many utterances only."})

@@ -61,8 +61,8 @@ class PretrainingArguments:
     jnd_db: float = field(default=3.0, metadata={"help": "largest SNR difference within a pair in dB"})
     min_step_db: float = field(default=8.0, metadata={"help": "smallest SNR difference between levels in dB"})
     duration_s: float = field(default=30.0, metadata={"help": "length of the clips in seconds"})
-    level_dbov_min: float = field(default=-26.0, metadata={"help": "lowest active speech level in dBov"})
-    level_dbov_max: float = field(default=-26.0, metadata={"help": "highest active speech level in dBov"})
+    level_dbov_min: float = field(default=-26.0, metadata={"help": "lowest level of the clips in dBov"})
+    level_dbov_max: float = field(default=-26.0, metadata={"help": "highest level of the clips in dBov"})
 
 
 def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:

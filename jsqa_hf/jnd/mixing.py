@@ -13,8 +13,8 @@ from .levels import active_speech_level, rms_level
 # Largest positive sample of 16-bit PCM, so that a mixture at this limit survives quantisation unclipped.
 FULL_SCALE = 32767 / 32768
 
-# The conventional active speech level of material for listening tests in the manner of ITU-T P.800.
-NOMINAL_SPEECH_LEVEL_DBOV = -26.0
+# The conventional active level of material for listening tests in the manner of ITU-T P.800.
+NOMINAL_LEVEL_DBOV = -26.0
 
 SpeechLevel = Literal["p56", "rms"]
 
@@ -25,8 +25,8 @@ class Mixture(NamedTuple):
     Attributes:
         samples: Shape `(time,)`, float32, within [-1, 1].
         snr_db: Level of the speech minus level of the noise, in dB.
-        level_dbov: Level of the speech inside the mixture, in dBov. Below the level asked for if the mixture had to be
-            attenuated to stay within full scale.
+        level_dbov: Level of the mixture in dBov, measured as that of the speech. Below the level asked for if the
+            mixture had to be attenuated to stay within full scale.
         gain_db: Gain that was applied to the speech.
         noise_gain_db: Gain that was applied to the noise.
     """
@@ -45,7 +45,7 @@ def mix_at_snr(
     sampling_rate: int = 16000,
     *,
     speech_level: SpeechLevel | float = "p56",
-    level_dbov: float | None = NOMINAL_SPEECH_LEVEL_DBOV,
+    level_dbov: float | None = NOMINAL_LEVEL_DBOV,
 ) -> Mixture:
     """Mix one speech signal with noise at one SNR. `mix_at_snrs` has the arguments, the result and the errors."""
     return mix_at_snrs(speech, noise, [snr_db], sampling_rate, speech_level=speech_level, level_dbov=level_dbov)[0]
@@ -58,14 +58,14 @@ def mix_at_snrs(
     sampling_rate: int = 16000,
     *,
     speech_level: SpeechLevel | float = "p56",
-    level_dbov: float | None = NOMINAL_SPEECH_LEVEL_DBOV,
+    level_dbov: float | None = NOMINAL_LEVEL_DBOV,
 ) -> list[Mixture]:
-    """Mix one speech signal with one noise at several SNRs, the speech being equally loud in all mixtures.
+    """Mix one speech signal with one noise at several SNRs, all mixtures being equally loud.
 
     The SNR is the active speech level of the speech (ITU-T P.56) minus the long-term RMS level of the noise. The noise
-    is scaled to it. Then each whole mixture is scaled so that the speech inside it has `level_dbov`. If any sample of
-    any mixture would exceed full scale, all mixtures are attenuated by the same gain, just enough: nothing is clipped,
-    the SNRs stay, and mixtures of one call never differ in the level of the speech.
+    is scaled to it. Then each whole mixture is scaled to `level_dbov`: were the speech equally loud instead, the SNR
+    could be told from the loudness alone. If any sample of any mixture would exceed full scale, all mixtures are
+    attenuated by the same gain, just enough: nothing is clipped, and SNRs and equal levels stay.
 
     Args:
         speech: Shape `(time,)`, full scale at 1.0.
@@ -74,8 +74,8 @@ def mix_at_snrs(
         sampling_rate: Of both signals, in Hz.
         speech_level: How the level of the speech is measured: `"p56"` (active level) or `"rms"` (long-term level,
             pauses included). Or the level of `speech` in dBov, if it was measured before.
-        level_dbov: Level of the speech in the mixtures, in dBov; by default the nominal level of listening-test
-            material. `None` keeps the level that the speech has.
+        level_dbov: Level of the mixtures in dBov, measured as that of the speech (by P.56 if that was given as a
+            number); by default the nominal level of listening-test material. `None` keeps the speech as it is.
 
     Returns:
         One mixture per SNR, in the same order.
@@ -96,16 +96,20 @@ def mix_at_snrs(
     measured_dbov = _measure_speech(speech, sampling_rate, speech_level)
     noise_gains_db = measured_dbov - rms_level(noise) - np.asarray(snrs_db, dtype=np.float64)
     mixtures = speech + _amplitude(noise_gains_db)[:, np.newaxis] * noise
-    gain_db = 0.0 if level_dbov is None else level_dbov - measured_dbov
-    peak = float(np.abs(mixtures).max())
-    if not 0 < peak < np.inf:
+    if mixtures.size == 0 or not np.isfinite(mixtures).all():
         raise ValueError("the speech contains NaN or infinite samples, or has no samples")
-    gain_db = min(gain_db, float(20 * np.log10(FULL_SCALE / peak)))
+    method: SpeechLevel = "rms" if speech_level == "rms" else "p56"
+    levels_dbov = np.array([_measure_speech(mixture, sampling_rate, method) for mixture in mixtures])
+    gains_db = np.zeros(len(mixtures)) if level_dbov is None else level_dbov - levels_dbov
+    peak = float((np.abs(mixtures).max(axis=1) * _amplitude(gains_db)).max())
+    gains_db = gains_db + min(0.0, float(20 * np.log10(FULL_SCALE / peak)))
     # Only rounding is left to clip.
-    scaled = np.clip(mixtures * _amplitude(gain_db), -FULL_SCALE, FULL_SCALE).astype(np.float32)
+    scaled = np.clip(mixtures * _amplitude(gains_db)[:, np.newaxis], -FULL_SCALE, FULL_SCALE).astype(np.float32)
     return [
-        Mixture(samples, float(snr_db), measured_dbov + gain_db, gain_db, float(noise_gain_db) + gain_db)
-        for samples, snr_db, noise_gain_db in zip(scaled, snrs_db, noise_gains_db, strict=True)
+        Mixture(samples, float(snr_db), float(level + gain), float(gain), float(noise_gain + gain))
+        for samples, snr_db, level, gain, noise_gain in zip(
+            scaled, snrs_db, levels_dbov, gains_db, noise_gains_db, strict=True
+        )
     ]
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..audio import decode_audio
 from .levels import active_speech_level, rms_level
-from .mixing import NOMINAL_SPEECH_LEVEL_DBOV, Mixture, SpeechLevel, loop_to_length, mix_at_snrs
+from .mixing import NOMINAL_LEVEL_DBOV, Mixture, SpeechLevel, loop_to_length, mix_at_snrs
 from .thresholds import SNR_THRESHOLD
 
 # Our choice: a crop with less speech than this is drawn again.
@@ -104,7 +104,7 @@ class JNDPairGenerator:
     - `snr_db`: 2K floats, in dB, as defined in `mix_at_snrs`;
     - `speech_id`, `speaker_id`, `noise_id`, `noise_type`;
     - `speech_offset_s`, `noise_offset_s`, `duration_s`: where the excerpts start and how long they are, in seconds;
-    - `level_dbov`: level of the speech, the same in all clips of the ladder;
+    - `level_dbov`: level of the clips, the same in all clips of the ladder;
     - `seed`, `sampling_rate`.
 
     A row is a pure function of the arguments, `speech_id` and `repetition`: neither the order of the rows, nor the
@@ -118,7 +118,7 @@ class JNDPairGenerator:
         jnd_db: Largest SNR difference within a pair, in dB.
         min_step_db: Smallest SNR difference between levels, in dB.
         duration_s: Length of the excerpts in seconds; shorter utterances, and all of them with `None`, stay whole.
-        level_dbov: Level of the speech in dBov, or the range it is drawn from once per ladder. Ladders that would
+        level_dbov: Level of the clips in dBov, or the range it is drawn from once per ladder. Ladders that would
             exceed full scale get less, see `mix_at_snrs`.
         speech_level: How the level of the speech is measured, `"p56"` or `"rms"`.
         seed: Another seed gives other excerpts, noises, SNRs and levels.
@@ -139,7 +139,7 @@ class JNDPairGenerator:
         jnd_db: float = SNR_THRESHOLD.just_noticeable,
         min_step_db: float = SNR_THRESHOLD.clearly_different,
         duration_s: float | None = None,
-        level_dbov: float | tuple[float, float] = NOMINAL_SPEECH_LEVEL_DBOV,
+        level_dbov: float | tuple[float, float] = NOMINAL_LEVEL_DBOV,
         speech_level: SpeechLevel = "p56",
         seed: int = 0,
         sampling_rate: int = 16000,
@@ -268,12 +268,14 @@ class JNDPairGenerator:
         for _ in range(MAX_DRAWS):
             offset = int(rng.integers(offsets))
             excerpt = loop_to_length(samples, offset, length)
-            if excerpt.any() and rms_level(excerpt) >= SILENCE_DBOV:
+            if _is_audible(excerpt):
                 return _Excerpt(excerpt, offset), row
-        raise ValueError(
-            f"noise {row['noise_id']!r}: {MAX_DRAWS} excerpts of {length / self.sampling_rate:g} s were all silent "
-            f"(below {SILENCE_DBOV:g} dBov); remove the file, or cut the silence out of it"
-        )
+        # A short sound in a long silence: around its loudest sample.
+        offset = int(np.clip(np.abs(samples).argmax() - rng.integers(length), 0, offsets - 1))
+        excerpt = loop_to_length(samples, offset, length)
+        if _is_audible(excerpt):
+            return _Excerpt(excerpt, offset), row
+        raise ValueError(f"noise {row['noise_id']!r} is silent (below {SILENCE_DBOV:g} dBov): remove the file")
 
     def _encode(self, mixture: Mixture) -> Any:
         if self.encoding == "array":
@@ -298,6 +300,10 @@ def _checked_noise(
     if isinstance(noise, datasets.Dataset) and isinstance(noise.features["audio"], datasets.Audio):
         return noise.cast_column("audio", datasets.Audio(decode=False))
     return noise
+
+
+def _is_audible(excerpt: NDArray[np.float64]) -> bool:
+    return bool(excerpt.any()) and rms_level(excerpt) >= SILENCE_DBOV
 
 
 def _random_streams(seed: int, speech_id: str, repetition: int) -> list[np.random.Generator]:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jsqa_hf.data import load_noise_folder
-from jsqa_hf.jnd import JNDPairGenerator, active_speech_level, rms_level, sample_ladder_snrs
+from jsqa_hf.jnd import JNDPairGenerator, active_speech_level, loop_to_length, rms_level, sample_ladder_snrs
 
 SAMPLING_RATE = 16000
 
@@ -99,17 +99,23 @@ class TestRows:
         assert np.abs(snrs[:, 0] - snrs[:, 1]).max() <= 3
         assert min(np.abs(snrs[i] - snrs[j][::-1]).min() for i in range(3) for j in range(i)) >= 8
 
-    def test_clips_hold_the_speech_at_one_level_and_the_noise_at_the_reported_snr(
+    def test_clips_are_equally_loud_and_hold_the_noise_at_the_reported_snr(
         self, speech: datasets.Dataset, noise: datasets.Dataset
     ) -> None:
         output = JNDPairGenerator(noise, snr_range=(-5.0, 30.0), seed=3)(speech[:])
+        noises = {row["noise_id"]: read(noise, index) for index, row in enumerate(noise)}
         for index in range(len(speech)):
             clean = read(speech, index)
-            level = active_speech_level(clean, SAMPLING_RATE).level_dbov
-            speech_part = clean * 10 ** ((output["level_dbov"][index] - level) / 20)
+            start = round(output["noise_offset_s"][index] * SAMPLING_RATE)
+            added = loop_to_length(noises[output["noise_id"][index]], start, len(clean))
             for clip, snr_db in zip(output["clips"][index], output["snr_db"][index], strict=True):
-                noise_part = decode(clip) - speech_part
-                assert output["level_dbov"][index] - rms_level(noise_part) == pytest.approx(snr_db, abs=0.05)
+                samples = decode(clip)
+                level = active_speech_level(samples, SAMPLING_RATE).level_dbov
+                assert level == pytest.approx(output["level_dbov"][index], abs=0.05)
+                # The two gains by least squares, from nothing but the files.
+                (speech_gain, noise_gain), *_ = np.linalg.lstsq(np.stack([clean, added], 1), samples, rcond=None)
+                speech_level = active_speech_level(speech_gain * clean, SAMPLING_RATE).level_dbov
+                assert speech_level - rms_level(noise_gain * added) == pytest.approx(snr_db, abs=0.05)
 
     def test_flac_and_array_encodings_hold_the_same_clips(
         self, speech: datasets.Dataset, noise: datasets.Dataset
@@ -358,6 +364,13 @@ class TestErrors:
             noise = [{"audio": audio, "noise_id": "hush", "noise_type": "none"}]
             with pytest.raises(ValueError, match=f"'hush'.*{message}"):
                 JNDPairGenerator(noise)(speech[:1])
+
+    def test_a_short_sound_in_a_long_silence_is_found(self, speech: datasets.Dataset) -> None:
+        samples = np.zeros(600 * SAMPLING_RATE)
+        samples[400 * SAMPLING_RATE : 400 * SAMPLING_RATE + 800] = 0.5
+        audio = {"array": samples, "sampling_rate": SAMPLING_RATE}
+        output = JNDPairGenerator([{"audio": audio, "noise_id": "n", "noise_type": "t"}], duration_s=0.5)(speech[:1])
+        assert 399.5 <= output["noise_offset_s"][0] <= 400.05
 
     def test_silent_stretches_of_a_noise_are_passed_over(self, speech: datasets.Dataset) -> None:
         samples = np.zeros(20 * SAMPLING_RATE)

@@ -1,0 +1,52 @@
+"""Reduce a trained MOS model to the folder that ships with the package: half-precision weights, no code.
+
+    python training_scripts/export_checkpoint.py --model runs/mos --output_dir jsqa_hf/checkpoints/jsqa-tiny
+
+The weights are stored in 16 bits and loaded in 32. The code stays out, since the package has it; `save_pretrained`
+writes folders for the Hub, which carry it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf.training import parse_arguments
+
+
+@dataclass
+class ExportArguments:
+    """What to export, and where to."""
+
+    model: str = field(metadata={"help": "path or Hub id of a trained JSQAForMOSRegression"})
+    output_dir: str = field(metadata={"help": "folder to write"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export; returns the exit code."""
+    (args,) = parse_arguments((ExportArguments,), argv)
+    model = JSQAForMOSRegression.from_pretrained(args.model)
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model.config
+    config.architectures = [type(model).__name__]
+    config.dtype = torch.float32
+    if hasattr(config, "auto_map"):
+        del config.auto_map
+    config.to_json_file(folder / "config.json")
+    JSQAFeatureExtractor.from_pretrained(args.model).to_json_file(folder / "preprocessor_config.json")
+    size = (folder / "model.safetensors").stat().st_size
+    print(f"{folder}: {sum(tensor.numel() for tensor in weights.values()):,} parameters, {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
