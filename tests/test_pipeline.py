@@ -37,8 +37,8 @@ def model() -> JSQAForMOSRegression:
     model = JSQAForMOSRegression(small_config(mos_output_names=["noisiness", "mos", "coloration"])).eval()
     with torch.no_grad():
         for layer in (model.head.dense, model.head.output):
-            layer.weight.mul_(30.0)
-        model.head.output.weight[3:].div_(30.0)
+            layer.weight.mul_(10.0)
+        model.head.output.weight[3:].div_(10.0)
         model.head.output.bias[3:] = torch.tensor([-4.0, -3.0, -2.0])
     return model
 

@@ -1,0 +1,117 @@
+"""The figures of the model card, on the data that ships with the repository.
+
+    python benchmarks/default_model.py                       # the model of the package
+    python benchmarks/default_model.py --model runs/mos --output_dir runs/figures
+
+Human ratings of two held-out talkers, and real speech of held-out speakers in held-out kinds of noise at rising SNR:
+does the score follow? Writes `evaluation.json`.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from scipy import stats
+from tqdm import tqdm
+
+from jsqa_hf import DEFAULT_CHECKPOINT, SpeechQualityPipeline
+from jsqa_hf.jnd import loop_to_length, mix_at_snr
+from jsqa_hf.metrics import mos_metrics
+from jsqa_hf.scoring import load_pipeline
+from jsqa_hf.training import parse_arguments, write_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = REPOSITORY / "examples" / "data"
+SNRS_DB = tuple(range(-5, 41, 5))
+GAIN_DB = -20.0
+# Both cut to this, so that one clip of noise does not count more than another.
+DURATION_S = 4.0
+
+
+@dataclass
+class BenchmarkArguments:
+    """Which model, and where to."""
+
+    model: str = field(default=str(DEFAULT_CHECKPOINT), metadata={"help": "path or Hub id"})
+    output_dir: str = field(
+        default=str(REPOSITORY / "docs" / "results" / "jsqa-tiny"), metadata={"help": "folder for evaluation.json"}
+    )
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    """The rows of a list in `examples/data` that were held out."""
+    with open(DATA / name, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == "test"]
+
+
+def human_ratings(rate: SpeechQualityPipeline) -> dict[str, float]:
+    """Agreement with people on the P.835 clips of talkers f3 and m3, and how often the 95 % interval holds them."""
+    rated = rows("p835/ratings.csv")
+    results = [rate(str(DATA / "p835" / row["file"])) for row in tqdm(rated, desc="human ratings")]
+    mos = np.array([float(row["mos"]) for row in rated])
+    low, high = (np.array([result[key] for result in results]) for key in ("mos_low", "mos_high"))
+    metrics = mos_metrics([result["mos"] for result in results], mos)
+    return {
+        **metrics,
+        "interval_coverage_95": float(((low <= mos) & (mos <= high)).mean()),
+        "interval_width_95": float((high - low).mean()),
+    }
+
+
+def noise_sweeps(rate: SpeechQualityPipeline) -> dict[str, object]:
+    """Scores of every held-out speaker in every held-out noise over the SNRs of `SNRS_DB`."""
+    sweeps = []
+    for speech_row in tqdm(rows("speech/speech.csv"), desc="noise sweeps"):
+        speech, sampling_rate = soundfile.read(DATA / "speech" / speech_row["file"])
+        speech = speech[: round(DURATION_S * sampling_rate)]
+        for noise_row in rows("noise/noise.csv"):
+            noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
+            clips = [mix_at_snr(speech, noise, snr, sampling_rate).samples for snr in SNRS_DB]
+            sweeps.append([rate({"array": clip, "sampling_rate": sampling_rate})["mos"] for clip in clips])
+    scores = np.array(sweeps)
+    steps = np.diff(scores, axis=1)
+    return {
+        "sweeps": len(scores),
+        "mean_score_by_snr_db": {str(snr): float(score) for snr, score in zip(SNRS_DB, scores.mean(0), strict=True)},
+        "srcc_within_sweep": float(np.mean([stats.spearmanr(SNRS_DB, row).statistic for row in scores])),
+        "srcc_overall": float(stats.spearmanr(np.tile(SNRS_DB, len(scores)), scores.ravel()).statistic),
+        "wrong_way_steps": float((steps < 0).mean()),
+        "largest_wrong_way_step": float(max(0.0, -steps.min())),
+    }
+
+
+def gain_sensitivity(rate: SpeechQualityPipeline) -> dict[str, float]:
+    """How far 20 dB less gain moves the score of clean speech."""
+    changes = []
+    for row in tqdm(rows("speech/speech.csv"), desc="gain"):
+        speech, sampling_rate = soundfile.read(DATA / "speech" / row["file"])
+        loud, quiet = (
+            rate({"array": gain * speech, "sampling_rate": sampling_rate})["mos"]
+            for gain in (1.0, 10 ** (GAIN_DB / 20))
+        )
+        changes.append(quiet - loud)
+    return {"gain_db": GAIN_DB, "mean_change": float(np.mean(changes)), "largest_change": float(np.abs(changes).max())}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compute and write the figures; returns the exit code."""
+    (args,) = parse_arguments((BenchmarkArguments,), argv)
+    rate = load_pipeline(args.model)
+    figures = {
+        "p835_wideband_held_out_talkers": human_ratings(rate),
+        "held_out_speakers_in_held_out_noise": noise_sweeps(rate),
+        "clean_speech_at_lower_gain": gain_sensitivity(rate),
+    }
+    write_metrics(Path(args.output_dir) / "evaluation.json", figures)
+    print((Path(args.output_dir) / "evaluation.json").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
