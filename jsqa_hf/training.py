@@ -178,6 +178,7 @@ def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
     output = Path(str(args.output_dir))
     last_checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
     metrics = trainer.train(resume_from_checkpoint=last_checkpoint).metrics
+    metrics["train_steps"] = trainer.state.global_step
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     trainer.save_model()

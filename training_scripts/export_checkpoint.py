@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(config, "auto_map"):
         del config.auto_map
     config.to_json_file(folder / "config.json")
-    JSQAFeatureExtractor.from_pretrained(args.model).to_json_file(folder / "preprocessor_config.json")
+    JSQAFeatureExtractor(sampling_rate=config.sampling_rate).to_json_file(folder / "preprocessor_config.json")
+    # safetensors makes files that only their owner can read.
+    (folder / "model.safetensors").chmod(0o644)
     size = (folder / "model.safetensors").stat().st_size
     print(f"{folder}: {sum(tensor.numel() for tensor in weights.values()):,} parameters, {size / 1e6:.1f} MB")
     return 0

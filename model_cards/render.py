@@ -1,0 +1,107 @@
+"""Render a model card from its template and the figures under `docs/results`.
+
+    python model_cards/render.py
+
+Writes `model_cards/jsqa-tiny.md` and, the same text, the README.md of the checkpoint that ships.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from jsqa_hf import DEFAULT_CHECKPOINT
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER.parent / "docs" / "results" / "jsqa-tiny"
+NAMES = {"rmse": "RMSE", "mae": "MAE", "pcc": "Pearson correlation", "srcc": "Spearman correlation"}
+
+
+def load(name: str) -> dict[str, Any]:
+    """Figures of one result file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
+    """The table of results; errors only where the labels are on the model's own scale."""
+    rows = [("P.835 clips of unheard talkers, 16 kHz", human, True)]
+    rows.append(("the same talkers and conditions, 48 kHz", load("p835_fullband")["mos"], True))
+    rows.append(("SLOTest, German, codecs and more (out of domain, scale 1 to 7)", load("slotest")["mos"], False))
+    return [
+        {
+            "name": name,
+            "n": figures["n"],
+            "pcc": figures["pcc"],
+            "srcc": figures["srcc"],
+            "rmse": f"{figures['rmse']:.2f}" if same_scale else "",
+            "mae": f"{figures['mae']:.2f}" if same_scale else "",
+        }
+        for name, figures, same_scale in rows
+    ]
+
+
+def comparison() -> dict[str, Any]:
+    """Mean and standard deviation over seeds, with and without pretraining."""
+    runs = load("comparison")
+    rows = []
+    for name, key in (("from scratch", "scratch"), ("JND-pretrained", "pretrained")):
+        row = {"name": name}
+        for metric in NAMES:
+            values = [run[f"eval_{metric}"] for run in runs[key]]
+            row[metric] = f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+        rows.append(row)
+    return {"rows": rows, "seeds": runs["seeds"], "n": runs[key][0]["eval_n"]}
+
+
+def card_data(human: dict[str, float]) -> ModelCardData:
+    """Metadata for the Hub."""
+    return ModelCardData(
+        language="en",
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        tags=["speech-quality-assessment", "mos", "hubert", "jsqa"],
+        datasets=["openslr/librispeech_asr"],
+        model_name="jsqa-tiny",
+        eval_results=[
+            EvalResult(
+                task_type="audio-classification",
+                task_name="speech quality assessment",
+                dataset_type="p835-reference-conditions",
+                dataset_name="P.835 reference conditions, wideband, talkers f3 and m3",
+                metric_type=metric,
+                metric_name=name,
+                metric_value=round(human[metric], 4),
+            )
+            for metric, name in NAMES.items()
+        ],
+    )
+
+
+def main() -> None:
+    """Render."""
+    evaluation, pretraining = load("evaluation"), load("pretraining")
+    human = evaluation["p835_wideband_held_out_talkers"]
+    card = ModelCard.from_template(
+        card_data(human),
+        template_path=str(FOLDER / "jsqa-tiny.md.jinja"),
+        hours=f"{(pretraining['train_runtime'] + load('finetuning')['train_runtime']) / 3600:.1f}",
+        pretraining_steps=pretraining["train_steps"],
+        finetuning_steps=load("finetuning")["train_steps"],
+        human=human,
+        sweeps=evaluation["held_out_speakers_in_held_out_noise"],
+        gain=evaluation["clean_speech_at_lower_gain"],
+        results=result_rows(human),
+        comparison=comparison(),
+    )
+    for path in (FOLDER / "jsqa-tiny.md", DEFAULT_CHECKPOINT / "README.md"):
+        path.write_text(card.content, encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
