@@ -122,8 +122,8 @@ def main() -> None:
     pairs = make_pairs(output / "pairs", args.fast)
     heading("2/5  Stage 1: contrastive pretraining on the pairs")
     metrics = pretrain(pairs, output / "pretrained", args.fast)
-    accuracy = metrics["eval_content_matched_accuracy"]
-    print(f"Unheard speakers and noise: {accuracy:.0%} of clips lie closest to their pair mate (chance 33 %).")
+    before, after = metrics["initial_eval_loss"], metrics["eval_loss"]
+    print(f"Contrastive loss on unheard speakers and noise: {before:.2f} before, {after:.2f} after.")
     heading("3/5  Stage 2: fine-tuning on human ratings of four talkers")
     pretrained = finetune(output / "pretrained", output / "mos-pretrained", args.fast, from_scratch=False)
     heading("4/5  The same network, data and steps, from scratch")

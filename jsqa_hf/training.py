@@ -147,28 +147,6 @@ def compute_mos_metrics(output_names: Sequence[str]) -> Any:
     return compute
 
 
-def compute_pair_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """A `compute_metrics` function for Trainer over whole ladders, in the order of the collator.
-
-    Returns:
-        `content_matched_accuracy`: share of clips that lie closer to their pair mate than to every other clip of the
-        same content, which only quality tells apart. Chance is 1 / (clips per ladder - 1).
-    """
-    projections = np.asarray(prediction.predictions)
-    pair_ids, content_ids = (np.asarray(ids) for ids in prediction.label_ids)
-    # Ids restart with every batch: a new ladder starts where the content changes or the pairs count from 0 again.
-    restarts = (np.diff(content_ids) != 0) | (np.diff(pair_ids) < 0)
-    starts = [0, *(np.flatnonzero(restarts) + 1)]
-    correct: list[bool] = []
-    for start, end in zip(starts, [*starts[1:], len(content_ids)], strict=True):
-        similarity = projections[start:end] @ projections[start:end].T
-        np.fill_diagonal(similarity, -np.inf)
-        nearest = similarity.argmax(axis=1)
-        pairs = pair_ids[start:end]
-        correct.extend(pairs[nearest] == pairs)
-    return {"content_matched_accuracy": float(np.mean(correct))}
-
-
 def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
     """Train, resuming from the last checkpoint in the output folder if there is one; save the model and the metrics.
 
@@ -179,6 +157,10 @@ def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
     last_checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
     metrics = trainer.train(resume_from_checkpoint=last_checkpoint).metrics
     metrics["train_steps"] = trainer.state.global_step
+    if args.eval_on_start:
+        metrics["initial_eval_loss"] = next(
+            log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log
+        )
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     trainer.save_model()
@@ -198,7 +180,6 @@ __all__ = [
     "ContrastiveCollator",
     "MOSCollator",
     "compute_mos_metrics",
-    "compute_pair_metrics",
     "parse_arguments",
     "repeat_with_index",
     "run_training",

@@ -21,7 +21,6 @@ from jsqa_hf.data import load_noise_folder, load_speech_folder
 from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.training import (
     ContrastiveCollator,
-    compute_pair_metrics,
     parse_arguments,
     repeat_with_index,
     run_training,
@@ -121,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Pretrain; returns the metrics."""
     args, training_args = parse_arguments((PretrainingArguments, TrainingArguments), argv)
     training_args.remove_unused_columns = False
-    training_args.label_names = ["pair_ids", "content_ids"]
+    # Nothing to predict: the loss comes from the clips themselves.
+    training_args.label_names = []
     feature_extractor = JSQAFeatureExtractor()
     # The weights are drawn here; Trainer seeds too late for that.
     set_seed(training_args.seed)
@@ -133,7 +133,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         eval_dataset=evaluation,
         data_collator=ContrastiveCollator(feature_extractor),
         processing_class=feature_extractor,
-        compute_metrics=compute_pair_metrics,
     )
     return run_training(trainer, training_args)
 
