@@ -158,10 +158,16 @@ class JSQAConfig(PreTrainedConfig):
         self.problem_type = "regression"
         # AutoModel.from_config iterates over it.
         self.architectures = self.architectures or []
-        kwargs.pop("num_labels", None)
+        if "num_labels" in kwargs:
+            self.num_labels = kwargs.pop("num_labels")
         super().__post_init__(**kwargs)
 
     def __setattr__(self, key: str, value: Any) -> None:
+        if key == "num_labels" and value != len(self.mos_output_names):
+            raise ValueError(
+                f"`num_labels` was set to {value}, but there are {len(self.mos_output_names)} outputs: "
+                "name them in `mos_output_names`"
+            )
         super().__setattr__(key, value)
         if key == "mos_output_names":
             # The head's outputs are this model's labels, also when `from_pretrained(..., mos_output_names=...)` sets

@@ -15,7 +15,7 @@ from transformers import HubertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.models.hubert.modeling_hubert import HubertPreTrainedModel
+from transformers.models.hubert.modeling_hubert import HubertGroupNormConvLayer, HubertPreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
@@ -158,28 +158,27 @@ def band_levels(input_values: Tensor, frame_length: int, hop_length: int, bands:
     return (10.0 * torch.log10(power + _SILENCE_POWER) + 60.0) / 20.0
 
 
-def masked_channel_norm(hidden_states: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """HuBERT's first normalisation with statistics over the clip alone.
+class MaskedGroupNormConvLayer(HubertGroupNormConvLayer):
+    """First layer of HuBERT's front end, normalised with statistics over the clip alone.
 
-    `GroupNorm` with one group per channel averages over the whole padded length, so that the same clip changes with
-    the longest clip of its batch.
-
-    Args:
-        hidden_states: (batch, channels, time).
-        lengths: (batch,) valid time steps.
-        norm: the layer whose weight, bias and epsilon apply.
-
-    Returns:
-        (batch, channels, time); steps beyond `lengths` are undefined.
+    HuBERT's own takes them over the whole padded length, so that the same clip changes with the longest one of its
+    batch. The parameters are the same.
     """
-    mask = torch.arange(hidden_states.shape[-1], device=lengths.device) < lengths[:, None]
-    mask = mask[:, None].to(torch.float32)
-    count = lengths[:, None, None].clamp(min=1).to(torch.float32)
-    values = hidden_states.float()
-    mean = (values * mask).sum(-1, keepdim=True) / count
-    variance = ((values - mean).square() * mask).sum(-1, keepdim=True) / count
-    normalised = ((values - mean) * torch.rsqrt(variance + norm.eps)).to(hidden_states.dtype)
-    return normalised * norm.weight[:, None] + norm.bias[:, None]
+
+    def forward(self, hidden_states: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(batch, 1, samples), (batch,) valid samples → (batch, channels, steps); steps of padding are undefined."""
+        if lengths is None:
+            return super().forward(hidden_states)
+        hidden_states = self.conv(hidden_states)
+        steps = torch.div(lengths - self.conv.kernel_size[0], self.conv.stride[0], rounding_mode="floor") + 1
+        mask = torch.arange(hidden_states.shape[-1], device=lengths.device) < steps[:, None]
+        mask = mask[:, None].to(torch.float32)
+        count = steps[:, None, None].clamp(min=1).to(torch.float32)
+        values = hidden_states.float()
+        mean = (values * mask).sum(-1, keepdim=True) / count
+        variance = ((values - mean).square() * mask).sum(-1, keepdim=True) / count
+        normalised = ((values - mean) * torch.rsqrt(variance + self.layer_norm.eps)).to(hidden_states.dtype)
+        return self.activation(normalised * self.layer_norm.weight[:, None] + self.layer_norm.bias[:, None])
 
 
 class JSQAPooling(nn.Module):
@@ -223,6 +222,8 @@ class JSQAModel(JSQAPreTrainedModel):
     def __init__(self, config: JSQAConfig) -> None:
         super().__init__(config)
         self.hubert = HubertModel(config.hubert_config)
+        if config.hubert_config.feat_extract_norm == "group":
+            self.hubert.feature_extractor.conv_layers[0] = MaskedGroupNormConvLayer(config.hubert_config)
         self.level_projection = nn.Linear(config.level_bands, config.hidden_size) if config.level_bands else None
         layers = config.hubert_config.num_hidden_layers + 1
         self.layer_weights = nn.Parameter(torch.zeros(layers)) if config.use_weighted_layer_sum else None
@@ -276,17 +277,14 @@ class JSQAModel(JSQAPreTrainedModel):
 
     def _convolve(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """(batch, samples), (batch,) → (batch, frames, channels), as HuBERT's front end but blind to padding."""
+        front_end = self.hubert.feature_extractor
         hidden_states = input_values[:, None]
-        layers: Any = self.hubert.feature_extractor.conv_layers
-        for layer in layers:
-            norm = getattr(layer, "layer_norm", None)
-            if isinstance(norm, nn.GroupNorm):
-                hidden_states = layer.conv(hidden_states)
-                kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
-                steps = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
-                hidden_states = layer.activation(masked_channel_norm(hidden_states, steps, norm))
-            else:
-                hidden_states = layer(hidden_states)
+        if self.training and front_end._requires_grad and torch.is_grad_enabled():
+            # As in HuBERT: reentrant gradient checkpointing skips layers whose input needs no gradient.
+            hidden_states = hidden_states.detach().requires_grad_()
+        for layer in front_end.conv_layers:
+            masked = isinstance(layer, MaskedGroupNormConvLayer)
+            hidden_states = layer(hidden_states, lengths) if masked else layer(hidden_states)
         return hidden_states.transpose(1, 2)
 
     def _encode(self, hidden_states: Tensor, frame_mask: Tensor) -> list[Tensor]:

@@ -80,6 +80,15 @@ def test_the_labels_follow_outputs_that_are_set_later():
     assert config.label2id == {"mos": 0, "loudness": 1}
 
 
+def test_a_number_of_labels_that_contradicts_the_outputs_is_refused(tmp_path):
+    assert JSQAConfig(mos_output_names=["mos", "noisiness"], num_labels=2).num_labels == 2
+    with pytest.raises(ValueError, match="mos_output_names"):
+        JSQAConfig(num_labels=5)
+    JSQAConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="mos_output_names"):
+        AutoConfig.from_pretrained(tmp_path, num_labels=5)
+
+
 def test_a_misspelt_parameter_is_refused_with_a_guess():
     with pytest.raises(ValueError, match=r"poolling.*Did you mean `pooling`"):
         JSQAConfig(poolling="mean")

@@ -1,0 +1,342 @@
+"""The command line: formats, exit codes, odd file names, interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from small import SAMPLING_RATE, small_config
+
+import jsqa_hf
+from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, scoring
+from jsqa_hf.cli import main
+from jsqa_hf.score_formats import FORMATS, make_writer, printable
+from jsqa_hf.scoring import FileScore
+
+NUMBERS = ["mos", "mos_low", "mos_high", "duration_s"]
+
+
+def write_wav(path: Path, seconds: float = 0.5) -> Path:
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.05, int(seconds * SAMPLING_RATE)), SAMPLING_RATE)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with two good files and a bad one between them."""
+    write_wav(tmp_path / "a.wav", 0.5)
+    (tmp_path / "b.wav").write_text("text")
+    write_wav(tmp_path / "c.wav", 0.75)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Score = Callable[..., int]
+
+
+@pytest.fixture
+def score(small_checkpoint: Path) -> Score:
+    """`jsqa score` with the small model, on the CPU."""
+    # In front, because the last of two equal options counts.
+    return lambda *arguments: main(["score", "--model", str(small_checkpoint), "--device", "cpu", *arguments])
+
+
+def test_csv_has_the_promised_columns_and_four_decimals(
+    score: Score, small_checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score("c.wav", "a.wav", "--format", "csv") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    rows = list(csv.reader(io.StringIO(captured.out)))
+    assert rows[0] == ["file", "mos", "mos_low", "mos_high", "duration_s", "error"]
+    assert [row[0] for row in rows[1:]] == ["c.wav", "a.wav"]
+    assert [row[4] for row in rows[1:]] == ["0.7500", "0.5000"]
+    expected = next(scoring.score_files(["c.wav"], small_checkpoint, device="cpu"))
+    assert rows[1][1:4] == [f"{expected.scores[name]:.4f}" for name in NUMBERS[:3]]
+    assert rows[1][5] == ""
+
+
+def test_a_bad_file_is_a_row_a_line_on_stderr_and_exit_code_1(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(".") == 1
+    captured = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(captured.out)))
+    assert [row["file"] for row in rows] == ["./a.wav", "./b.wav", "./c.wav"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert [rows[1][name] for name in NUMBERS] == ["", "", "", ""]
+    assert captured.err == f"jsqa: ./b.wav: {rows[1]['error']}\n"
+
+
+def test_inputs_without_files_are_rows_too(score: Score, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty").mkdir()
+    assert score("empty", "*.flac", "missing.wav") == 1
+    captured = capsys.readouterr()
+    assert [row["file"] for row in csv.DictReader(io.StringIO(captured.out))] == ["empty", "*.flac", "missing.wav"]
+    assert len(captured.err.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "first"),
+    [
+        ([], "scores.csv", "file,mos"),
+        ([], "scores.jsonl", '{"file": "a.wav"'),
+        ([], "scores.txt", "file,mos"),
+        (["--format", "jsonl"], "scores.csv", '{"file": "a.wav"'),
+        (["--format", "table"], "scores.txt", "       mos    mos_low"),
+    ],
+)
+def test_the_output_file_sets_the_format_unless_one_is_given(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], name: str, first: str
+) -> None:
+    assert score("a.wav", "--output", name, *arguments) == 0
+    assert (folder / name).read_text().startswith(first)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_table_with_three_decimals(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert score("a.wav", "b.wav") == 1
+    header, good, bad = capsys.readouterr().out.splitlines()
+    assert header.split() == [*NUMBERS, "file"]
+    assert good.split()[3:] == ["0.500", "a.wav"]
+    assert len(good.split()[0].split(".")[1]) == 3
+    assert bad.split() == ["-", "-", "-", "-", "b.wav"]
+
+
+def test_further_outputs_of_the_model_get_columns(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JSQAForMOSRegression(small_config(mos_output_names=["noisiness", "mos"])).save_pretrained(tmp_path / "two")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "two")
+    capsys.readouterr()
+    arguments = ["score", "a.wav", "b.wav", "--model", str(tmp_path / "two"), "--device", "cpu", "--format"]
+    further = ["noisiness", "noisiness_low", "noisiness_high"]
+    assert main([*arguments, "csv"]) == 1
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0] == ["file", *NUMBERS, *further, "error"]
+    assert all(1.0 <= float(cell) <= 5.0 for cell in rows[1][5:8])
+    assert rows[2][1:8] == [""] * 7
+    assert main([*arguments, "jsonl"]) == 1
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert list(records[0]) == rows[0]
+    assert records[0]["noisiness"] == pytest.approx(float(rows[1][5]))
+    assert records[0]["error"] is None
+    assert records[1]["noisiness"] is None
+    assert main([*arguments, "table"]) == 1
+    assert capsys.readouterr().out.split()[:6] == [*NUMBERS, "noisiness", "file"]
+
+
+def test_standard_input_lists_files(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"c.wav\na.wav\n")))
+    assert score("-") == 0
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [row["file"] for row in rows] == ["c.wav", "a.wav"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["score"],
+        ["sing", "a.wav"],
+        ["score", "a.wav", "--batch-size", "0"],
+        ["score", "a.wav", "--batch-size", "x"],
+        ["score", "a.wav", "--format", "xml"],
+    ],
+)
+def test_wrong_arguments_end_with_2_and_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: jsqa" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "missing/x.csv"], "--output missing/x.csv: No such file"),
+        (["--output", "a.wav"], "is the name of an audio file"),
+        (["--device", "abacus"], "model can't be loaded.*abacus"),
+        (["--model", "./missing"], "model can't be loaded: ./missing: no such folder"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_2_one_line_and_no_output(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    before = (folder / "a.wav").read_bytes()
+    assert score("c.wav", *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert re.search(message, captured.err)
+    assert (folder / "a.wav").read_bytes() == before
+
+
+def test_a_checkpoint_without_mos_head_ends_with_2_although_transformers_would_load_it(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JSQAForContrastivePretraining(small_config()).save_pretrained(tmp_path / "pretrained")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "pretrained")
+    capsys.readouterr()
+    assert main(["score", "a.wav", "--model", str(tmp_path / "pretrained"), "--device", "cpu"]) == 2
+    assert "hasn't been fine-tuned on ratings" in capsys.readouterr().err
+
+
+def test_rows_are_written_as_they_come_and_survive_an_interruption(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Iterator[FileScore]:
+        for index in range(2):
+            yield FileScore(f"{index}.wav", {"mos": 3.0, "mos_low": 2.0, "mos_high": 4.0}, 1.0)
+            # What has been given out is in the file by now, not in a buffer.
+            assert len((folder / "out.csv").read_text().splitlines()) == index + 2
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score_files", interrupted)
+    assert score("a.wav", "--output", "out.csv") == 130
+    assert capsys.readouterr().err == "jsqa: interrupted\n"
+    assert (folder / "out.csv").read_text().splitlines()[1:] == [
+        "0.wav,3.0000,2.0000,4.0000,1.0000,",
+        "1.wav,3.0000,2.0000,4.0000,1.0000,",
+    ]
+
+
+# File names are what the file system takes: no NUL and no slash, and bytes that aren't UTF-8 as lone surrogates.
+file_names = st.binary(min_size=1, max_size=30).map(lambda name: os.fsdecode(name.replace(b"\0", b"0")))
+
+
+def written(format_name: str, result: FileScore, names: list[str]) -> bytes:
+    """What a result looks like in a file."""
+    content = io.BytesIO()
+    stream = io.TextIOWrapper(content, encoding="utf-8", errors="surrogateescape", newline="")
+    make_writer(format_name, stream, names)(result)
+    return content.getvalue()
+
+
+@given(name=file_names, error=st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
+def test_any_file_name_survives_csv_and_jsonl(name: str, error: str | None) -> None:
+    result = FileScore(name, {"mos": 3.14159, "mos_low": 3.0, "mos_high": 3.5}, 12.0, error)
+    text = written("csv", result, ["mos"]).decode("utf-8", "surrogateescape")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[1:] == [[name, "3.1416", "3.0000", "3.5000", "12.0000", error or ""]]
+    line = written("jsonl", result, ["mos"]).decode("ascii")
+    record = json.loads(line)
+    assert line.count("\n") == 1
+    assert (record["file"], record["mos"], record["error"]) == (name, 3.1416, error)
+
+
+@given(name=file_names)
+def test_any_file_name_is_one_harmless_line_in_the_table(name: str) -> None:
+    table = written("table", FileScore(name), ["mos"]).decode("utf-8")
+    assert len(table.splitlines()) == 2
+    assert all(character.isprintable() or character == "\n" for character in table)
+
+
+def test_printable_text_is_left_as_it_is() -> None:
+    assert printable("Grüße, 世界 [1].wav") == "Grüße, 世界 [1].wav"
+    assert printable("a\x1b[31m\nb\udcff") == r"a\x1b[31m\nb\udcff"
+
+
+def test_an_odd_name_goes_through_the_whole_command(
+    score: Score, folder: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    name = os.fsdecode(b'caf\xe9, "x"\n.wav')
+    try:
+        os.rename("a.wav", name)
+    except OSError:
+        pytest.skip("this file system doesn't take such names")
+    (folder / os.fsdecode(b"bad\xff.wav")).touch()
+    for format_name in FORMATS:
+        assert score(".", "--format", format_name) == 1
+        captured = capsysbinary.readouterr()
+        assert rb"jsqa: ./bad\udcff.wav: is empty" in captured.err
+        if format_name == "csv":
+            assert b'"./caf\xe9, ""x""\n.wav",' in captured.out
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """For a new process: it finds the package even where it isn't installed."""
+    root = str(Path(jsqa_hf.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["--version"]])
+def test_help_comes_without_loading_torch(environment: dict[str, str], arguments: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['-m', *{arguments!r}]\n"
+        "try:\n"
+        "    runpy.run_module('jsqa_hf', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, sorted({'torch', 'transformers', 'numpy', 'tqdm'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.stdout.splitlines()[-1] == "0 []", result.stderr
+
+
+def test_python_m_is_the_same_program(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "jsqa_hf", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stdout) == (0, f"jsqa {jsqa_hf.__version__}\n")
+    microseconds = [int(line.split("|")[1]) for line in result.stderr.splitlines() if line.endswith("| jsqa_hf.cli")]
+    assert microseconds and microseconds[0] < 1_000_000
+
+
+def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "jsqa_hf", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_the_run_quietly(
+    folder: Path, small_checkpoint: Path, environment: dict[str, str]
+) -> None:
+    arguments = ["score", *["a.wav"] * 500, "--model", str(small_checkpoint), "--device", "cpu"]
+    process = start(arguments, environment)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"file,mos")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_at_any_time_ends_with_130_and_whole_rows(
+    folder: Path, small_checkpoint: Path, environment: dict[str, str]
+) -> None:
+    arguments = ["score", *["a.wav"] * 5000, "--model", str(small_checkpoint), "--output", "out.csv"]
+    for rows_before in (0, 5):
+        process = start(arguments, environment)
+        out = folder / "out.csv"
+        while rows_before and not (out.exists() and len(out.read_text().splitlines()) > rows_before):
+            time.sleep(0.05)
+        time.sleep(0.0 if rows_before else 1.0)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+        assert errors == b"jsqa: interrupted\n"
+        assert process.returncode == 130
+    rows = list(csv.reader(out.open()))
+    assert 6 <= len(rows) < 5000
+    assert all(len(row) == 6 and row[5] == "" for row in rows[1:])
