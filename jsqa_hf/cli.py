@@ -50,12 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Python would complain when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        # Bad input files are results; what is left is an output that can't be written, such as on a full disk.
+        _abandon_stdout()
+        _complain(f"can't go on: {error.strerror or error}")
+        return EXIT_USAGE
     except UsageError as error:
         _complain(str(error))
         return EXIT_USAGE
+
+
+def _abandon_stdout() -> None:
+    """Keep Python from complaining at exit about what can't be flushed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _make_parser() -> argparse.ArgumentParser:

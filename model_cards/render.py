@@ -82,8 +82,8 @@ def card_data(human: dict[str, float]) -> ModelCardData:
     )
 
 
-def main() -> None:
-    """Render."""
+def render() -> str:
+    """The card as Markdown with its metadata."""
     evaluation, pretraining = load("evaluation"), load("pretraining")
     human = evaluation["p835_wideband_held_out_talkers"]
     card = ModelCard.from_template(
@@ -98,8 +98,14 @@ def main() -> None:
         results=result_rows(human),
         comparison=comparison(),
     )
+    return card.content
+
+
+def main() -> None:
+    """Render and write."""
+    content = render()
     for path in (FOLDER / "jsqa-tiny.md", DEFAULT_CHECKPOINT / "README.md"):
-        path.write_text(card.content, encoding="utf-8")
+        path.write_text(content, encoding="utf-8")
         print(path)
 
 

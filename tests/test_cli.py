@@ -322,6 +322,19 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_ends_the_run_with_one_line(
+    folder: Path, small_checkpoint: Path, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "jsqa_hf", "score", "a.wav", "--model", str(small_checkpoint), "--device", "cpu"]
+    for output in ([], ["--output", "/dev/full"]):
+        with open("/dev/full", "w") as full:
+            result = subprocess.run([*command, *output], stdout=full, stderr=subprocess.PIPE, env=environment)
+        assert result.returncode == 2
+        assert result.stderr == b"jsqa: can't go on: No space left on device\n"
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_at_any_time_ends_with_130_and_whole_rows(
     folder: Path, small_checkpoint: Path, environment: dict[str, str]

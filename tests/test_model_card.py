@@ -1,0 +1,37 @@
+"""The model card says what the result files say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from jsqa_hf import DEFAULT_CHECKPOINT
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "docs" / "results" / "jsqa-tiny"
+
+
+def test_both_copies_of_the_card_are_what_the_figures_render_to():
+    spec = importlib.util.spec_from_file_location("render", REPOSITORY / "model_cards" / "render.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rendered = module.render()
+    for path in (REPOSITORY / "model_cards" / "jsqa-tiny.md", DEFAULT_CHECKPOINT / "README.md"):
+        assert path.read_text(encoding="utf-8") == rendered, f"{path} is out of date: python model_cards/render.py"
+
+
+def test_the_metadata_holds_the_measured_figures():
+    data = ModelCard.load(DEFAULT_CHECKPOINT / "README.md").data
+    human = json.loads((RESULTS / "evaluation.json").read_text())["p835_wideband_held_out_talkers"]
+    assert (data.license, data.library_name, data.pipeline_tag) == (
+        "apache-2.0",
+        "transformers",
+        "audio-classification",
+    )
+    assert {result.metric_type: result.metric_value for result in data.eval_results} == pytest.approx(
+        {name: human[name] for name in ("rmse", "mae", "pcc", "srcc")}, abs=1e-4
+    )
