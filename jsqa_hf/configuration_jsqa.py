@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import HubertConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 
 # Keys that transformers itself passes to a configuration besides its dataclass fields.
 _TRANSFORMERS_KEYS = frozenset(
@@ -121,7 +122,7 @@ class JSQAConfig(PreTrainedConfig):
     """
 
     model_type = "jsqa"
-    sub_configs_defaults = {"hubert_config": HubertConfig}  # type: ignore[dict-item]
+    sub_configs_defaults = {"hubert_config": SubConfigSpec(config_class=HubertConfig)}
     keys_to_ignore_at_inference = ["embeddings", "hidden_states", "attentions"]
 
     # A HubertConfig after construction; what is given is checked there.

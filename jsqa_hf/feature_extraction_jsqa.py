@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,8 @@ class JSQAFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 "`sampling_rate` is missing: give the rate of the audio in Hz, such as sampling_rate=48000"
             )
-        if isinstance(sampling_rate, bool) or int(sampling_rate) != sampling_rate or sampling_rate <= 0:
+        is_number = isinstance(sampling_rate, Real) and not isinstance(sampling_rate, bool)
+        if not is_number or not sampling_rate > 0 or sampling_rate % 1:
             raise ValueError(f"`sampling_rate` must be a whole number of Hz above 0, but is {sampling_rate!r}")
         clips, batched = self._as_list(raw_speech)
         prepared = []

@@ -120,7 +120,7 @@ def test_bad_audio_is_refused_with_what_to_do(extractor, clip, message):
         extractor(clip, sampling_rate=RATE)
 
 
-@pytest.mark.parametrize("rate", [None, 0, -16000, 16000.5, True])
+@pytest.mark.parametrize("rate", [None, 0, -16000, 16000.5, True, float("nan"), float("inf"), "16000"])
 def test_a_missing_or_impossible_rate_is_refused(extractor, noise, rate):
     with pytest.raises(ValueError, match="sampling_rate"):
         extractor(noise, sampling_rate=rate)
