@@ -78,7 +78,8 @@ def noise_sweeps(rate: SpeechQualityPipeline) -> dict[str, object]:
     steps = np.diff(scores, axis=1)
     return {
         "sweeps": len(scores),
-        "mean_score_by_snr_db": {str(snr): float(score) for snr, score in zip(SNRS_DB, scores.mean(0), strict=True)},
+        "snr_db": list(SNRS_DB),
+        "mean_score": scores.mean(0).tolist(),
         "srcc_within_sweep": float(np.mean([stats.spearmanr(SNRS_DB, row).statistic for row in scores])),
         "srcc_overall": float(stats.spearmanr(np.tile(SNRS_DB, len(scores)), scores.ravel()).statistic),
         "wrong_way_steps": float((steps < 0).mean()),

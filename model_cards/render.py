@@ -8,7 +8,6 @@ Writes `model_cards/jsqa-tiny.md` and, the same text, the README.md of the check
 from __future__ import annotations
 
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +44,14 @@ def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
 
 
 def comparison() -> dict[str, Any]:
-    """Mean and standard deviation over seeds, with and without pretraining."""
+    """The figures of every seed, with and without pretraining."""
     runs = load("comparison")
     rows = []
     for name, key in (("from scratch", "scratch"), ("JND-pretrained", "pretrained")):
         row = {"name": name}
-        for metric in NAMES:
-            values = [run[f"eval_{metric}"] for run in runs[key]]
-            row[metric] = f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+        for metric in (*(f"eval_{metric}" for metric in NAMES), "noise_srcc_within_sweep", "noise_srcc"):
+            values = [run[metric] for run in runs[key]]
+            row[metric] = " / ".join(f"{value:.2f}" for value in values)
         rows.append(row)
     return {"rows": rows, "seeds": runs["seeds"], "n": runs[key][0]["eval_n"]}
 
@@ -96,6 +95,7 @@ def render() -> str:
         sweeps=evaluation["held_out_speakers_in_held_out_noise"],
         gain=evaluation["clean_speech_at_lower_gain"],
         results=result_rows(human),
+        slotest=load("slotest")["mos"],
         comparison=comparison(),
     )
     return card.content
