@@ -157,10 +157,10 @@ def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
     last_checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
     metrics = trainer.train(resume_from_checkpoint=last_checkpoint).metrics
     metrics["train_steps"] = trainer.state.global_step
-    if args.eval_on_start:
-        metrics["initial_eval_loss"] = next(
-            log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log
-        )
+    evaluations = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
+    # There is none where `dataloader_drop_last` leaves no whole batch to evaluate on.
+    if args.eval_on_start and evaluations:
+        metrics["initial_eval_loss"] = evaluations[0]
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     trainer.save_model()
