@@ -54,7 +54,7 @@ class SpeechQualityPipeline(ChunkPipeline):
 
     >>> rate = pipeline("speech-quality-assessment", model=jsqa_hf.DEFAULT_CHECKPOINT)
     >>> rate("call.wav")
-    {'mos': 3.62, 'mos_low': 2.9, 'mos_high': 4.34}
+    {'mos': ..., 'mos_low': ..., 'mos_high': ...}
     >>> rate(["a.flac", "b.mp3", {"array": samples, "sampling_rate": 48000}], batch_size=8)
     ```
     """
