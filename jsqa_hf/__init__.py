@@ -50,11 +50,13 @@ def __getattr__(name: str) -> Any:
 
 
 def _register() -> None:
-    """Import the classes, whose Auto classes register on the way, into this namespace."""
+    """Register the Auto classes and import the public classes into this namespace."""
     # First, before transformers looks for torchaudio.
     importlib.import_module(".torchaudio_guard", __name__)
-    auto = importlib.import_module(".auto", __name__)
-    globals().update({name: getattr(auto, name) for name in __all__ if hasattr(auto, name)})
+    importlib.import_module(".auto", __name__)
+    for name in ("configuration_jsqa", "feature_extraction_jsqa", "modeling_jsqa", "pipeline_jsqa"):
+        module = importlib.import_module(f".{name}", __name__)
+        globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
 
 
 def _is_command_line() -> bool:

@@ -12,28 +12,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_jsqa import JSQAConfig
 from .feature_extraction_jsqa import JSQAFeatureExtractor
-from .modeling_jsqa import (
-    JSQAContrastiveOutput,
-    JSQAForContrastivePretraining,
-    JSQAForMOSRegression,
-    JSQAModel,
-    JSQAModelOutput,
-    JSQAMOSOutput,
-)
+from .modeling_jsqa import JSQAForContrastivePretraining, JSQAForMOSRegression, JSQAModel
 from .pipeline_jsqa import SpeechQualityPipeline
-
-__all__ = [
-    "JSQAConfig",
-    "JSQAContrastiveOutput",
-    "JSQAFeatureExtractor",
-    "JSQAForContrastivePretraining",
-    "JSQAForMOSRegression",
-    "JSQAMOSOutput",
-    "JSQAModel",
-    "JSQAModelOutput",
-    "SpeechQualityPipeline",
-    "TASK",
-]
 
 TASK = "speech-quality-assessment"
 
