@@ -1,22 +1,32 @@
-"""Just-noticeable-difference (JND) pairs: levels, thresholds, mixing and pair generation."""
+"""Just-noticeable-difference (JND) pairs: levels, thresholds, distortions and pair generation."""
 
 from __future__ import annotations
 
+from .distortions import Distortion, make_distortion, registered_distortions
+from .excerpts import load_mono
+from .ladders import LadderSampler
 from .levels import ActiveSpeechLevel, active_speech_level, rms_level
-from .mixing import Mixture, loop_to_length, mix_at_snr, mix_at_snrs
-from .pairs import JNDPairGenerator, sample_ladder_snrs
+from .mixing import Levelled, Mixture, add_at_snrs, bring_to_level, loop_to_length, mix_at_snr, mix_at_snrs
+from .pairs import JNDPairGenerator
 from .thresholds import SNR_THRESHOLD, Threshold
 
 __all__ = [
     "SNR_THRESHOLD",
     "ActiveSpeechLevel",
+    "Distortion",
     "JNDPairGenerator",
+    "LadderSampler",
+    "Levelled",
     "Mixture",
     "Threshold",
     "active_speech_level",
+    "add_at_snrs",
+    "bring_to_level",
+    "load_mono",
     "loop_to_length",
+    "make_distortion",
     "mix_at_snr",
     "mix_at_snrs",
+    "registered_distortions",
     "rms_level",
-    "sample_ladder_snrs",
 ]

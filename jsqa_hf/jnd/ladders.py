@@ -98,8 +98,8 @@ class LadderSampler:
             raise ValueError(
                 f"{self.levels} levels of one JND ({self.threshold.describe_step(self.threshold.just_noticeable)}) "
                 f"with steps of {self.threshold.describe_step(self.threshold.clearly_different)} need {needed:.2f} "
-                f"JNDs, but the {quantity} range {self.severity_range} has {high - low:.2f}: widen the range, or lower "
-                "levels or steps"
+                f"JNDs, but the {quantity} range {self.severity_range} has {high - low:.2f}: widen the range, or "
+                "lower levels or steps"
             )
 
     def _sample_differences(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:

@@ -84,6 +84,30 @@ def mix_at_snrs(
         ValueError: If the lengths differ, an SNR or a sample is not finite, a signal is digital silence, or
             `speech_level` is unknown.
     """
+    mixtures, noise_gains_db = add_at_snrs(speech, noise, snrs_db, sampling_rate, speech_level=speech_level)
+    method: SpeechLevel = "rms" if speech_level == "rms" else "p56"
+    levelled = bring_to_level(mixtures, level_dbov, sampling_rate, speech_level=method)
+    return [
+        Mixture(samples, float(snr_db), level, gain, float(noise_gain) + gain)
+        for snr_db, noise_gain, samples, level, gain in zip(snrs_db, noise_gains_db, *levelled, strict=True)
+    ]
+
+
+def add_at_snrs(
+    speech: NDArray[Any],
+    noise: NDArray[Any],
+    snrs_db: Sequence[float],
+    sampling_rate: int = 16000,
+    *,
+    speech_level: SpeechLevel | float = "p56",
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add one noise to one speech signal at several SNRs; the speech keeps its level.
+
+    Arguments and errors are those of `mix_at_snrs`.
+
+    Returns:
+        The mixtures, shape `(snrs, time)`, which may exceed full scale, and the gains of the noise in dB, `(snrs,)`.
+    """
     speech = np.asarray(speech, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
     if speech.shape != noise.shape:
@@ -93,24 +117,58 @@ def mix_at_snrs(
         )
     if not np.isfinite(snrs_db).all():
         raise ValueError(f"SNRs must be finite, got {list(snrs_db)}")
-    measured_dbov = _measure_speech(speech, sampling_rate, speech_level)
-    noise_gains_db = measured_dbov - rms_level(noise) - np.asarray(snrs_db, dtype=np.float64)
-    mixtures = speech + _amplitude(noise_gains_db)[:, np.newaxis] * noise
-    if mixtures.size == 0 or not np.isfinite(mixtures).all():
+    if speech.size == 0 or not np.isfinite(speech).all():
         raise ValueError("the speech contains NaN or infinite samples, or has no samples")
-    method: SpeechLevel = "rms" if speech_level == "rms" else "p56"
-    levels_dbov = np.array([_measure_speech(mixture, sampling_rate, method) for mixture in mixtures])
-    gains_db = np.zeros(len(mixtures)) if level_dbov is None else level_dbov - levels_dbov
-    peak = float((np.abs(mixtures).max(axis=1) * _amplitude(gains_db)).max())
+    measured_dbov = measure_speech(speech, sampling_rate, speech_level)
+    noise_gains_db = measured_dbov - rms_level(noise) - np.asarray(snrs_db, dtype=np.float64)
+    return speech + _amplitude(noise_gains_db)[:, np.newaxis] * noise, noise_gains_db
+
+
+class Levelled(NamedTuple):
+    """Clips brought to one level.
+
+    Attributes:
+        clips: Each of shape `(time,)`, float32, within [-1, 1].
+        levels_dbov: Their levels, all the same up to rounding (unless `level_dbov` was None).
+        gains_db: Gains that were applied.
+    """
+
+    clips: list[NDArray[np.float32]]
+    levels_dbov: list[float]
+    gains_db: list[float]
+
+
+def bring_to_level(
+    clips: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+    level_dbov: float | None = NOMINAL_LEVEL_DBOV,
+    sampling_rate: int = 16000,
+    *,
+    speech_level: SpeechLevel = "p56",
+) -> Levelled:
+    """Bring clips of one content to one level within full scale.
+
+    If any sample of any clip would exceed full scale, all are attenuated by the same gain, just enough: nothing is
+    clipped, and differences of level stay.
+
+    Args:
+        clips: Each of shape `(time,)`, not silent, finite.
+        level_dbov: Level in dBov; `None` keeps the levels.
+        sampling_rate: In Hz.
+        speech_level: How the level is measured.
+
+    Raises:
+        ValueError: If a clip is silent or not finite.
+    """
+    levels_dbov = np.array([measure_speech(clip, sampling_rate, speech_level) for clip in clips])
+    gains_db = np.zeros(len(clips)) if level_dbov is None else level_dbov - levels_dbov
+    peaks = np.array([max(clip.max(), -clip.min()) for clip in clips])
+    peak = float((peaks * _amplitude(gains_db)).max())
     gains_db = gains_db + min(0.0, float(20 * np.log10(FULL_SCALE / peak)))
-    # Only rounding is left to clip.
-    scaled = np.clip(mixtures * _amplitude(gains_db)[:, np.newaxis], -FULL_SCALE, FULL_SCALE).astype(np.float32)
-    return [
-        Mixture(samples, float(snr_db), float(level + gain), float(gain), float(noise_gain + gain))
-        for samples, snr_db, level, gain, noise_gain in zip(
-            scaled, snrs_db, levels_dbov, gains_db, noise_gains_db, strict=True
-        )
-    ]
+    scaled = [(clip * gain).astype(np.float32) for clip, gain in zip(clips, _amplitude(gains_db), strict=True)]
+    for clip in scaled:
+        # Only rounding is left to clip.
+        np.clip(clip, -FULL_SCALE, FULL_SCALE, out=clip)
+    return Levelled(scaled, (levels_dbov + gains_db).tolist(), gains_db.tolist())
 
 
 def loop_to_length(noise: NDArray[Any], offset: int, length: int) -> NDArray[Any]:
@@ -132,10 +190,14 @@ def loop_to_length(noise: NDArray[Any], offset: int, length: int) -> NDArray[Any
         raise ValueError(f"noise must have shape (time,) with time > 0, got shape {noise.shape}")
     if offset < 0 or length < 0:
         raise ValueError(f"offset and length must not be negative, got {offset} and {length}")
-    return noise[np.arange(offset, offset + length) % noise.size]
+    start = offset % noise.size
+    if start + length <= noise.size:
+        return noise[start : start + length].copy()
+    return np.take(noise, np.arange(start, start + length), mode="wrap")
 
 
-def _measure_speech(speech: NDArray[np.float64], sampling_rate: int, speech_level: SpeechLevel | float) -> float:
+def measure_speech(speech: NDArray[np.float64], sampling_rate: int, speech_level: SpeechLevel | float) -> float:
+    """Level of speech in dBov by the method that `speech_level` names, or `speech_level` itself if it is a number."""
     if speech_level == "p56":
         return active_speech_level(speech, sampling_rate).level_dbov
     if speech_level == "rms":

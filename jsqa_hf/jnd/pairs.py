@@ -1,9 +1,9 @@
 """Generation of JND pairs: one content, several clearly different qualities, two indistinguishable clips of each.
 
-The unit is the *ladder*: one excerpt of speech and one excerpt of noise, mixed at K levels of SNR so far apart that
-listeners tell them from each other, and at each level at two SNRs within one just-noticeable difference. Every clip
-thus has one positive (the other clip of its level) and, as the words and the noise are the same, the other levels of
-the ladder as negatives that only quality can tell apart.
+The unit is the *ladder*: one excerpt of speech under one distortion (one excerpt of noise, one room, one pattern of
+lost packets) at K severities so far apart that listeners tell them from each other, and at each level at two
+severities within one just-noticeable difference. Every clip thus has one positive (the other clip of its level) and,
+as all else is the same, the other levels of the ladder as negatives that only quality can tell apart.
 """
 
 from __future__ import annotations
@@ -12,84 +12,23 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, get_args
 
 import datasets
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from ..audio import decode_audio
-from .levels import active_speech_level, rms_level
-from .mixing import NOMINAL_LEVEL_DBOV, Mixture, SpeechLevel, loop_to_length, mix_at_snrs
-from .thresholds import SNR_THRESHOLD
+from .chains import Chain, Link
+from .distortions.base import Distortion
+from .distortions.noise import AdditiveNoise, Rows
+from .excerpts import draw_speech
+from .ladders import LadderSampler, Partner
+from .mixing import NOMINAL_LEVEL_DBOV, SpeechLevel, bring_to_level, measure_speech
 
-# Our choice: a crop with less speech than this is drawn again.
-MIN_ACTIVITY_FACTOR = 0.3
-# Our choice: an excerpt of noise below this is taken as silent, since 16 bits leave nothing but quantisation steps.
-SILENCE_DBOV = -80.0
-MAX_DRAWS = 8
+Encoding = Literal["flac", "wav", "array"]
 
 _INPUT_COLUMNS = ("audio", "speech_id", "speaker_id")
-_NOISE_COLUMNS = ("audio", "noise_id", "noise_type")
-
-
-def sample_ladder_snrs(
-    rng: np.random.Generator,
-    levels: int,
-    snr_range: tuple[float, float],
-    jnd_db: float = SNR_THRESHOLD.just_noticeable,
-    min_step_db: float = SNR_THRESHOLD.clearly_different,
-) -> NDArray[np.float64]:
-    """Draw the SNRs of one ladder.
-
-    The difference within a pair is uniform in [-jnd_db, jnd_db]. Given the differences, the positions of the pairs are
-    uniform over all placements in which every pair lies inside the range and any two SNRs of different levels are at
-    least `min_step_db` apart. The order of the levels is random.
-
-    Args:
-        rng: Source of randomness.
-        levels: Number of levels K, at least 1.
-        snr_range: Lowest and highest SNR in dB.
-        jnd_db: Largest difference within a pair, in dB.
-        min_step_db: Smallest difference between SNRs of different levels, in dB.
-
-    Returns:
-        Shape `(levels, 2)`, in dB.
-
-    Raises:
-        ValueError: If the arguments are out of their range, or `snr_range` is too small for the levels.
-    """
-    low, high = snr_range
-    _check_ladder(levels, low, high, jnd_db, min_step_db)
-    differences = rng.uniform(-jnd_db, jnd_db, size=levels)
-    widths = np.abs(differences)
-    slack = high - low - widths.sum() - (levels - 1) * min_step_db
-    # Lower end of each pair: K sorted points in the slack, pushed apart by the pairs and steps below them.
-    below = np.concatenate([[0.0], np.cumsum(widths + min_step_db)[:-1]])
-    lower = low + np.sort(rng.uniform(0.0, slack, size=levels)) + below
-    centres = lower + widths / 2
-    snrs = np.stack([centres - differences / 2, centres + differences / 2], axis=1)
-    return np.clip(rng.permutation(snrs), low, high)
-
-
-def _check_ladder(levels: int, low: float, high: float, jnd_db: float, min_step_db: float) -> None:
-    if levels < 1:
-        raise ValueError(f"a ladder needs at least 1 level, got {levels}")
-    if not 0 < jnd_db < min_step_db:
-        raise ValueError(f"0 < jnd_db < min_step_db must hold, got jnd_db={jnd_db} and min_step_db={min_step_db}")
-    needed = levels * jnd_db + (levels - 1) * min_step_db
-    if not high - low >= needed:
-        raise ValueError(
-            f"{levels} levels of {jnd_db} dB with steps of {min_step_db} dB need an SNR range of {needed} dB, but "
-            f"snr_range=({low}, {high}) has {high - low} dB: widen snr_range, or lower levels, jnd_db or min_step_db"
-        )
-
-
-class _Excerpt(NamedTuple):
-    samples: NDArray[np.float64]
-    offset: int
 
 
 class JNDPairGenerator:
@@ -99,31 +38,47 @@ class JNDPairGenerator:
     `sampling_rate`), `speech_id`, `speaker_id`, and optionally `repetition` (int, 0 where absent). Output columns, one
     row per input row, no others:
 
-    - `content_id`: `"<speech_id>#<repetition>"`;
+    - `content_id`: `"<speech_id>#<repetition>"`, in later epochs `"<speech_id>#<epoch>.<repetition>"`;
     - `clips`: 2K clips, level after level, both clips of a pair next to each other, all of the same length;
-    - `snr_db`: 2K floats, in dB, as defined in `mix_at_snrs`;
-    - `speech_id`, `speaker_id`, `noise_id`, `noise_type`;
+    - `distortion`: name of the distortion that is varied, `chain`: names of all that were applied, joined by `+`;
+    - `severity`: 2K floats, in the unit of `severity_unit`; `severity_jnd`: the same as positions on an axis on which
+      one unit is one JND (`Threshold.position`), falling towards the worse where `severity` does;
+    - `snr_db`: 2K floats, the SNR in dB as defined in `mix_at_snrs`; null where no noise was added;
+    - `level_dbov`: 2K floats, the level of each clip as measured, in dBov;
+    - `speech_id`, `speaker_id`, `noise_id`, `noise_type` (null where no noise was added);
     - `speech_offset_s`, `noise_offset_s`, `duration_s`: where the excerpts start and how long they are, in seconds;
-    - `level_dbov`: level of the clips, the same in all clips of the ladder;
-    - `seed`, `sampling_rate`.
+    - `seed`, `epoch`, `repetition`, `sampling_rate`;
+    - `provenance`: JSON with whatever else it takes to make the clips anew: for each distortion of the chain what was
+      drawn and what was measured, and the gains in dB that were applied before (to the speech) and after (to each
+      clip).
 
-    A row is a pure function of the arguments, `speech_id` and `repetition`: neither the order of the rows, nor the
-    batch size, nor the number of processes matters. Other speech under the same id gets the same draws, so ids must be
-    unique. With `map`, pass `features=generator.features` and `remove_columns=dataset.column_names`.
+    A row is a pure function of the arguments, `epoch`, `speech_id` and `repetition`: neither the order of the rows,
+    nor the batch size, nor the number of processes matters. Other speech under the same id gets the same draws, so ids
+    must be unique. With `map`, pass `features=generator.features` and `remove_columns=dataset.column_names`.
 
     Args:
-        noise: Rows with the columns `audio` (as above), `noise_id` and `noise_type`.
+        noise: Rows with the columns `audio` (as above), `noise_id` and `noise_type`, for the pairs of the paper:
+            speech in additive noise. Omit it with `distortions`.
+        distortions: What to distort the speech with, instead of noise alone. Each ladder draws one of them; a
+            sequence within is a chain, applied as a whole in the order of its stages, of which one distortion, drawn
+            for each ladder, is varied.
         levels: Number of levels K of a ladder.
-        snr_range: Lowest and highest SNR in dB.
+        snr_range: Lowest and highest SNR in dB. This and the next three go with `noise`; distortions bring their own.
+        snr_grid: Draw the first SNR of each pair from these instead of from all of the range.
         jnd_db: Largest SNR difference within a pair, in dB.
-        min_step_db: Smallest SNR difference between levels, in dB.
+        min_step_db: Smallest SNR difference between levels, in dB, where the noise is clearly audible; where
+            `SNR_THRESHOLD` says that steps are less audible, more.
+        partner: How the second clip of a pair differs from the first, `partner_step` for `"fixed"`, and
+            `growing_jnd`: see `LadderSampler`.
         duration_s: Length of the excerpts in seconds; shorter utterances, and all of them with `None`, stay whole.
         level_dbov: Level of the clips in dBov, or the range it is drawn from once per ladder. Ladders that would
-            exceed full scale get less, see `mix_at_snrs`.
-        speech_level: How the level of the speech is measured, `"p56"` or `"rms"`.
-        seed: Another seed gives other excerpts, noises, SNRs and levels.
+            exceed full scale get less, see `bring_to_level`. Distortions that set the level themselves keep theirs.
+        speech_level: How levels are measured, `"p56"` or `"rms"`.
+        seed: Another seed gives other excerpts, noises, severities and levels.
+        epoch: So does another epoch; `set_epoch` changes it.
         sampling_rate: Of the clips, in Hz; speech and noise of other rates are resampled.
-        encoding: `"flac"` gives clips as `{"bytes": 16-bit FLAC, "path": None}`, `"array"` as float32 arrays.
+        encoding: `"flac"` and `"wav"` give clips as `{"bytes": 16-bit audio, "path": None}`, `"array"` as float32
+            arrays. WAV takes a tenth of the time of FLAC, and twice the space.
 
     Raises:
         ValueError: In the constructor for arguments out of range or a noise column missing; in a call for a missing
@@ -132,20 +87,25 @@ class JNDPairGenerator:
 
     def __init__(
         self,
-        noise: datasets.Dataset | Sequence[Mapping[str, Any]],
+        noise: Rows | None = None,
         *,
+        distortions: Sequence[Distortion | Sequence[Distortion]] | None = None,
         levels: int = 2,
-        snr_range: tuple[float, float] = (-5.0, 40.0),
-        jnd_db: float = SNR_THRESHOLD.just_noticeable,
-        min_step_db: float = SNR_THRESHOLD.clearly_different,
+        snr_range: tuple[float, float] | None = None,
+        snr_grid: Sequence[float] | None = None,
+        jnd_db: float | None = None,
+        min_step_db: float | None = None,
+        partner: Partner = "uniform",
+        partner_step: float | None = None,
+        growing_jnd: bool = False,
         duration_s: float | None = None,
         level_dbov: float | tuple[float, float] = NOMINAL_LEVEL_DBOV,
         speech_level: SpeechLevel = "p56",
         seed: int = 0,
+        epoch: int = 0,
         sampling_rate: int = 16000,
-        encoding: Literal["flac", "array"] = "flac",
+        encoding: Encoding = "flac",
     ) -> None:
-        _check_ladder(levels, *snr_range, jnd_db, min_step_db)
         low, high = (level_dbov, level_dbov) if isinstance(level_dbov, (int, float)) else level_dbov
         if not low <= high <= 0:
             raise ValueError(f"level_dbov must be a level or a range (low, high) up to 0 dBov, got {level_dbov}")
@@ -155,30 +115,70 @@ class JNDPairGenerator:
             raise ValueError(f"sampling_rate must be positive, got {sampling_rate}")
         if speech_level not in ("p56", "rms"):
             raise ValueError(f'speech_level must be "p56" or "rms", got {speech_level!r}')
-        if encoding not in ("flac", "array"):
-            raise ValueError(f'encoding must be "flac" or "array", got {encoding!r}')
-        self.noise = _checked_noise(noise)
+        if encoding not in get_args(Encoding):
+            raise ValueError(f"encoding must be one of {', '.join(get_args(Encoding))}, got {encoding!r}")
+        if (noise is None) == (distortions is None):
+            raise ValueError("give either noise or distortions")
+        if noise is not None:
+            distortions = [
+                AdditiveNoise(
+                    noise,
+                    speech_level=speech_level,
+                    severity_range=snr_range,
+                    severity_grid=snr_grid,
+                    just_noticeable=jnd_db,
+                    clearly_different=min_step_db,
+                )
+            ]
+        elif any(argument is not None for argument in (snr_range, snr_grid, jnd_db, min_step_db)):
+            raise ValueError("snr_range, snr_grid, jnd_db and min_step_db go with noise; distortions bring their own")
+        if not distortions:
+            raise ValueError("distortions must name at least one")
+        chains = [[entry] if isinstance(entry, Distortion) else list(entry) for entry in distortions]
+
+        def sampler(distortion: Distortion) -> LadderSampler:
+            return LadderSampler(
+                distortion.threshold,
+                distortion.severity_range,
+                levels,
+                partner,
+                partner_step,
+                distortion.severity_grid,
+                distortion.discrete,
+                distortion.worse,
+                growing_jnd,
+            )
+
+        self.chains = [Chain(chain, {one.name: sampler(one) for one in chain}) for chain in chains]
         self.levels = levels
-        self.snr_range = (snr_range[0], snr_range[1])
-        self.jnd_db = jnd_db
-        self.min_step_db = min_step_db
         self.duration_s = duration_s
-        self.level_range = (low, high)
+        self.level_range = (float(low), float(high))
         self.speech_level = speech_level
         self.seed = seed
+        self.epoch = epoch
         self.sampling_rate = sampling_rate
         self.encoding = encoding
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make other pairs of the same speech from now on."""
+        self.epoch = epoch
 
     @property
     def features(self) -> datasets.Features:
         """Types of the output columns."""
         text, number, integer = (datasets.Value(dtype) for dtype in ("string", "float64", "int64"))
-        clip = datasets.Audio(decode=False) if self.encoding == "flac" else datasets.List(datasets.Value("float32"))
+        clip = datasets.List(datasets.Value("float32")) if self.encoding == "array" else datasets.Audio(decode=False)
         return datasets.Features(
             {
                 "content_id": text,
                 "clips": datasets.List(clip),
+                "distortion": text,
+                "chain": text,
+                "severity": datasets.List(number),
+                "severity_unit": text,
+                "severity_jnd": datasets.List(number),
                 "snr_db": datasets.List(number),
+                "level_dbov": datasets.List(number),
                 "speech_id": text,
                 "speaker_id": text,
                 "speech_offset_s": number,
@@ -186,9 +186,11 @@ class JNDPairGenerator:
                 "noise_type": text,
                 "noise_offset_s": number,
                 "duration_s": number,
-                "level_dbov": number,
                 "seed": integer,
+                "epoch": integer,
+                "repetition": integer,
                 "sampling_rate": integer,
+                "provenance": text,
             }
         )
 
@@ -204,128 +206,67 @@ class JNDPairGenerator:
 
     def _ladder(self, audio: Any, speech_id: Any, speaker_id: Any, repetition: int) -> dict[str, Any]:
         # One stream per kind of draw, so that a redrawn crop does not change which noise is taken.
-        speech_rng, noise_rng, ladder_rng = _random_streams(self.seed, str(speech_id), int(repetition))
+        speech_rng, chain_rng, level_rng = self._random_streams(str(speech_id), int(repetition))
         try:
-            speech = self._draw_speech(speech_rng, audio)
-            noise, noise_row = self._draw_noise(noise_rng, speech.samples.size)
-            snrs_db = sample_ladder_snrs(ladder_rng, self.levels, self.snr_range, self.jnd_db, self.min_step_db)
-            mixtures = mix_at_snrs(
-                speech.samples,
-                noise.samples,
-                snrs_db.ravel().tolist(),
-                self.sampling_rate,
-                speech_level=self.speech_level,
-                level_dbov=ladder_rng.uniform(*self.level_range),
-            )
+            speech = draw_speech(speech_rng, audio, self.sampling_rate, self.duration_s)
+            gain_db = NOMINAL_LEVEL_DBOV - measure_speech(speech.samples, self.sampling_rate, self.speech_level)
+            chain = self.chains[int(chain_rng.integers(len(self.chains)))]
+            clips, varied, links = chain.apply(speech.samples * 10 ** (gain_db / 20), chain_rng, self.sampling_rate)
+            level_dbov = None if chain.sets_level else level_rng.uniform(*self.level_range)
+            levelled = bring_to_level(clips, level_dbov, self.sampling_rate, speech_level=self.speech_level)
         except ValueError as error:
             raise ValueError(f"no JND pairs for speech {speech_id!r}: {error}") from error
+        threshold = varied.distortion.threshold
+        provenance = {
+            "speech_gain_db": gain_db,
+            "chain": [link.provenance() for link in links],
+            "clip_gain_db": levelled.gains_db,
+        }
+        epoch = f"{self.epoch}." if self.epoch else ""
         return {
-            "content_id": f"{speech_id}#{repetition}",
-            "clips": [self._encode(mixture) for mixture in mixtures],
-            "snr_db": [mixture.snr_db for mixture in mixtures],
+            "content_id": f"{speech_id}#{epoch}{repetition}",
+            "clips": [self._encode(clip) for clip in levelled.clips],
+            "distortion": varied.distortion.name,
+            "chain": "+".join(link.distortion.name for link in links),
+            "severity": varied.severities,
+            "severity_unit": threshold.unit,
+            "severity_jnd": threshold.position(varied.severities).tolist(),
+            **_noise_columns(links, len(clips)),
+            "level_dbov": levelled.levels_dbov,
             "speech_id": str(speech_id),
             "speaker_id": str(speaker_id),
-            "speech_offset_s": speech.offset / self.sampling_rate,
-            "noise_id": noise_row["noise_id"],
-            "noise_type": noise_row["noise_type"],
-            "noise_offset_s": noise.offset / self.sampling_rate,
+            "speech_offset_s": speech.offset_s,
             "duration_s": speech.samples.size / self.sampling_rate,
-            "level_dbov": mixtures[0].level_dbov,
             "seed": self.seed,
+            "epoch": self.epoch,
+            "repetition": int(repetition),
             "sampling_rate": self.sampling_rate,
+            "provenance": json.dumps(provenance),
         }
 
-    def _draw_speech(self, rng: np.random.Generator, audio: Any) -> _Excerpt:
-        """Draw a crop that holds speech, or the one with most speech of several draws.
+    def _random_streams(self, speech_id: str, repetition: int) -> list[np.random.Generator]:
+        """Return independent generators for the crop, the distortions and the level of one row."""
+        key = json.dumps([self.seed, self.epoch, speech_id, repetition])
+        digest = hashlib.sha256(key.encode()).digest()
+        children = np.random.SeedSequence(int.from_bytes(digest, "big")).spawn(3)
+        return [np.random.default_rng(child) for child in children]
 
-        How much speech a crop holds is its power relative to the active power of the whole utterance. The activity
-        factor of the crop alone would not do: P.56 takes the steady background of a pause for speech.
-        """
-        samples = _load_mono(audio, self.sampling_rate)
-        length = samples.size if self.duration_s is None else round(self.duration_s * self.sampling_rate)
-        if samples.size <= length:
-            return _Excerpt(samples, 0)
-        active_power = 10 ** (active_speech_level(samples, self.sampling_rate).level_dbov / 10)
-        best_activity, best_offset = -1.0, 0
-        for _ in range(MAX_DRAWS):
-            offset = int(rng.integers(samples.size - length + 1))
-            crop = samples[offset : offset + length]
-            activity = float(np.dot(crop, crop)) / length / active_power
-            if activity > best_activity:
-                best_activity, best_offset = activity, offset
-            if activity >= MIN_ACTIVITY_FACTOR:
-                break
-        return _Excerpt(samples[best_offset : best_offset + length], best_offset)
-
-    def _draw_noise(self, rng: np.random.Generator, length: int) -> tuple[_Excerpt, Mapping[str, Any]]:
-        """Draw a noise and an excerpt of it that is not silent; noise shorter than the excerpt is repeated."""
-        row = self.noise[int(rng.integers(len(self.noise)))]
-        try:
-            samples = _load_mono(row["audio"], self.sampling_rate)
-        except ValueError as error:
-            raise ValueError(f"noise {row['noise_id']!r}: {error}") from error
-        offsets = samples.size - length + 1 if samples.size >= length else samples.size
-        for _ in range(MAX_DRAWS):
-            offset = int(rng.integers(offsets))
-            excerpt = loop_to_length(samples, offset, length)
-            if _is_audible(excerpt):
-                return _Excerpt(excerpt, offset), row
-        # A short sound in a long silence: around its loudest sample.
-        offset = int(np.clip(np.abs(samples).argmax() - rng.integers(length), 0, offsets - 1))
-        excerpt = loop_to_length(samples, offset, length)
-        if _is_audible(excerpt):
-            return _Excerpt(excerpt, offset), row
-        raise ValueError(f"noise {row['noise_id']!r} is silent (below {SILENCE_DBOV:g} dBov): remove the file")
-
-    def _encode(self, mixture: Mixture) -> Any:
+    def _encode(self, clip: NDArray[np.float32]) -> Any:
         if self.encoding == "array":
-            return mixture.samples
+            return clip
         # Rounded here, as libsndfile scales floats by 32767 but reads them back by 32768.
-        pcm = np.rint(mixture.samples * 32768).astype(np.int16)
+        pcm = np.rint(clip * 32768).astype(np.int16)
         buffer = io.BytesIO()
-        soundfile.write(buffer, pcm, self.sampling_rate, format="FLAC", subtype="PCM_16")
+        soundfile.write(buffer, pcm, self.sampling_rate, format=self.encoding.upper(), subtype="PCM_16")
         return {"bytes": buffer.getvalue(), "path": None}
 
 
-def _checked_noise(
-    noise: datasets.Dataset | Sequence[Mapping[str, Any]],
-) -> datasets.Dataset | Sequence[Mapping[str, Any]]:
-    """Check that the noise has rows and columns, and keep `datasets` from decoding its audio."""
-    if len(noise) == 0:
-        raise ValueError("the noise is empty: at least one row is needed")
-    columns = noise.column_names if isinstance(noise, datasets.Dataset) else list(noise[0])
-    missing = [column for column in _NOISE_COLUMNS if column not in columns]
-    if missing:
-        raise ValueError(f"the noise lacks the column(s) {', '.join(missing)}; it has {', '.join(columns)}")
-    if isinstance(noise, datasets.Dataset) and isinstance(noise.features["audio"], datasets.Audio):
-        return noise.cast_column("audio", datasets.Audio(decode=False))
-    return noise
-
-
-def _is_audible(excerpt: NDArray[np.float64]) -> bool:
-    return bool(excerpt.any()) and rms_level(excerpt) >= SILENCE_DBOV
-
-
-def _random_streams(seed: int, speech_id: str, repetition: int) -> list[np.random.Generator]:
-    """Return independent generators for the crop, the noise and the ladder of one row."""
-    digest = hashlib.sha256(json.dumps([seed, speech_id, repetition]).encode()).digest()
-    children = np.random.SeedSequence(int.from_bytes(digest, "big")).spawn(3)
-    return [np.random.default_rng(child) for child in children]
-
-
-def _load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float64]:
-    """Decode one value of an audio column, average its channels and resample it. Shape `(time,)`."""
-    if isinstance(audio, Mapping) and audio.get("array") is not None:
-        samples, rate = np.atleast_2d(np.asarray(audio["array"], dtype=np.float64)), audio["sampling_rate"]
-    else:
-        source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
-        if not isinstance(source, (str, bytes)):
-            raise ValueError(
-                f"cannot read audio of type {type(audio).__name__}: it must be a path, a dict with bytes or path, or "
-                "a dict with array and sampling_rate; cast the column to datasets.Audio(decode=False)"
-            )
-        samples, rate = decode_audio(source)
-    mono = samples.mean(axis=0, dtype=np.float64)
-    if mono.size == 0 or not np.isfinite(mono).all():
-        raise ValueError("the audio holds no samples, or NaN or infinite ones")
-    return mono if rate == sampling_rate else soxr.resample(mono, rate, sampling_rate, quality="HQ")
+def _noise_columns(links: Sequence[Link], clips: int) -> dict[str, Any]:
+    """The columns that tell of the noise, from the link that added some."""
+    columns: dict[str, Any] = {"snr_db": None, "noise_id": None, "noise_type": None, "noise_offset_s": None}
+    for link in links:
+        if all("snr_db" in measured for measured in link.measured):
+            snrs_db = [measured["snr_db"] for measured in link.measured]
+            columns["snr_db"] = snrs_db if len(snrs_db) == clips else snrs_db * clips
+            columns |= {name: link.draw.provenance.get(name) for name in ("noise_id", "noise_type", "noise_offset_s")}
+    return columns

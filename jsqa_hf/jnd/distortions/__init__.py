@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from .band import HighPass, LowPass, TelephoneBand
 from .base import Distorted, Distortion, Draw, Stage, make_distortion, register, registered_distortions
+from .clipping import Clipping
+from .echo import Echo
+from .level import Level
+from .mnru import MNRU
+from .noise import AdditiveNoise, CompetingTalkers
+from .packet_loss import BurstLoss, PacketLoss
 
 __all__ = [
+    "AdditiveNoise",
+    "CompetingTalkers",
+    "BurstLoss",
+    "Clipping",
     "Distorted",
     "Distortion",
     "Draw",
+    "Echo",
+    "HighPass",
+    "Level",
+    "LowPass",
+    "MNRU",
+    "PacketLoss",
     "Stage",
+    "TelephoneBand",
     "make_distortion",
     "register",
     "registered_distortions",

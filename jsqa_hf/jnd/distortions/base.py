@@ -190,4 +190,4 @@ def make_distortion(
         return distortion(**options)
     if not material or distortion.material not in material:
         raise ValueError(f"the distortion {name!r} needs recordings: give {distortion.material}")
-    return distortion(material[distortion.material], **options)  # type: ignore[call-arg]
+    return distortion(material[distortion.material], **options)  # type: ignore[arg-type,call-arg]

@@ -1,0 +1,267 @@
+"""Excerpts of recordings: reading no more of a file than is needed, and drawing stretches that hold sound."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from ..audio import decode_audio
+from .levels import active_speech_level, rms_level
+from .mixing import loop_to_length
+
+# Our choice: a crop with less speech than this is drawn again.
+MIN_ACTIVITY_FACTOR = 0.3
+# Our choice: an excerpt of noise below this is taken as silent, since 16 bits leave nothing but quantisation steps.
+SILENCE_DBOV = -80.0
+MAX_DRAWS = 8
+
+# Formats in which libsndfile finds any sample at once and gives it the same as when reading from the start.
+_SEEKABLE_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF"})
+
+
+class Excerpt(NamedTuple):
+    """A stretch of a recording.
+
+    Attributes:
+        samples: Shape `(time,)`, float64, mono, at the rate asked for.
+        offset_s: Where it starts in the recording, in seconds.
+    """
+
+    samples: NDArray[np.float64]
+    offset_s: float
+
+
+class Recording:
+    """One value of an audio column, of which excerpts can be read.
+
+    Args:
+        audio: A path, a dict with `bytes` or `path` (what an `Audio(decode=False)` column yields), or a dict with
+            `array` (shape `(time,)` or `(channels, time)`) and `sampling_rate`.
+
+    Raises:
+        ValueError: If it is none of these, or cannot be decoded; the message names the file.
+
+    Attributes:
+        length: Number of samples (per channel), at its own rate.
+        sampling_rate: Of the recording, in Hz.
+    """
+
+    def __init__(self, audio: Any) -> None:
+        self._samples: NDArray[np.float64] | None = None
+        self._source: str | bytes | None = None
+        if isinstance(audio, Mapping) and audio.get("array") is not None:
+            samples = np.atleast_2d(np.asarray(audio["array"], dtype=np.float64))
+            self._samples, self.sampling_rate = _mono(samples), int(audio["sampling_rate"])
+        else:
+            source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
+            if not isinstance(source, (str, bytes)):
+                raise ValueError(
+                    f"cannot read audio of type {type(audio).__name__}: it must be a path, a dict with bytes or path, "
+                    "or a dict with array and sampling_rate; cast the column to datasets.Audio(decode=False)"
+                )
+            self._source = source
+            header = _seekable_header(source)
+            if header is None:
+                self._decode()
+            else:
+                self.length, self.sampling_rate = header
+        if self._samples is not None:
+            self.length = self._samples.size
+        if self.length == 0:
+            raise ValueError("the audio holds no samples")
+
+    def read(self, sampling_rate: int, start: int = 0, length: int | None = None) -> NDArray[np.float64]:
+        """Read samples, average the channels and resample.
+
+        Args:
+            sampling_rate: Of the result, in Hz.
+            start: First sample, counted at the rate of the recording.
+            length: Number of samples of the result, at its rate; all that follow if None.
+
+        Returns:
+            Shape `(time,)`, float64; less than `length` where the recording ends.
+
+        Raises:
+            ValueError: If the samples cannot be decoded, or are NaN or infinite.
+        """
+        stop = self.length
+        if length is not None:
+            stop = min(stop, start - (-length * self.sampling_rate // sampling_rate))
+        native = self._read_native(start, stop)
+        if not np.isfinite(native).all():
+            raise ValueError("the audio holds NaN or infinite samples")
+        if sampling_rate != self.sampling_rate:
+            native = soxr.resample(native, self.sampling_rate, sampling_rate, quality="HQ")
+        return native if length is None else native[:length]
+
+    def _read_native(self, start: int, stop: int) -> NDArray[np.float64]:
+        if self._samples is None:
+            assert self._source is not None
+            try:
+                with soundfile.SoundFile(_opened(self._source)) as sound:
+                    sound.seek(start)
+                    block = sound.read(stop - start, dtype="float64", always_2d=True)
+                if len(block) == stop - start:
+                    return _mono(block.T)
+            except soundfile.SoundFileError:
+                pass
+            # A damaged file; what the header promises is not there.
+            self._decode()
+        assert self._samples is not None
+        return self._samples[start:stop]
+
+    def _decode(self) -> None:
+        assert self._source is not None
+        samples, self.sampling_rate = decode_audio(self._source)
+        self._samples = _mono(samples)
+
+
+def _mono(samples: NDArray[Any]) -> NDArray[np.float64]:
+    return samples[0].astype(np.float64) if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64)
+
+
+def _opened(source: str | bytes) -> str | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _seekable_header(source: str | bytes) -> tuple[int, int] | None:
+    """Number of samples and rate, or None for what has to be decoded from its start or is not a plain file."""
+    try:
+        with soundfile.SoundFile(_opened(source)) as sound:
+            if sound.format in _SEEKABLE_FORMATS and sound.frames < 2**40:
+                return sound.frames, sound.samplerate
+    except (soundfile.SoundFileError, OSError):
+        pass
+    return None
+
+
+def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float64]:
+    """Decode one value of an audio column, average its channels and resample it.
+
+    Args:
+        audio: See `Recording`.
+        sampling_rate: Of the result, in Hz.
+
+    Returns:
+        Shape `(time,)`, float64.
+
+    Raises:
+        ValueError: If it cannot be decoded, is empty, or holds NaN or infinite samples.
+    """
+    return Recording(audio).read(sampling_rate)
+
+
+def draw_speech(rng: np.random.Generator, audio: Any, sampling_rate: int, duration_s: float | None) -> Excerpt:
+    """Draw a crop that holds speech, or the one with most speech of several draws.
+
+    How much speech a crop holds is its power relative to the active power of the whole utterance. The activity factor
+    of the crop alone would not do: P.56 takes the steady background of a pause for speech.
+
+    Args:
+        rng: Source of randomness.
+        audio: See `Recording`.
+        sampling_rate: Of the result, in Hz.
+        duration_s: Length of the crop; shorter utterances, and all of them with None, stay whole.
+
+    Raises:
+        ValueError: If the audio cannot be decoded, or the whole utterance is silent.
+    """
+    samples = load_mono(audio, sampling_rate)
+    length = samples.size if duration_s is None else round(duration_s * sampling_rate)
+    if samples.size <= length:
+        return Excerpt(samples, 0.0)
+    active_power = 10 ** (active_speech_level(samples, sampling_rate).level_dbov / 10)
+    best_activity, best_offset = -1.0, 0
+    for _ in range(MAX_DRAWS):
+        offset = int(rng.integers(samples.size - length + 1))
+        crop = samples[offset : offset + length]
+        activity = float(np.dot(crop, crop)) / length / active_power
+        if activity > best_activity:
+            best_activity, best_offset = activity, offset
+        if activity >= MIN_ACTIVITY_FACTOR:
+            break
+    return Excerpt(samples[best_offset : best_offset + length], best_offset / sampling_rate)
+
+
+def draw_noise(rng: np.random.Generator, audio: Any, sampling_rate: int, length: int) -> Excerpt:
+    """Draw an excerpt that is not silent; a recording shorter than the excerpt is repeated.
+
+    Args:
+        rng: Source of randomness.
+        audio: See `Recording`.
+        sampling_rate: Of the result, in Hz.
+        length: Of the result, in samples.
+
+    Raises:
+        ValueError: If the recording cannot be decoded or is silent.
+    """
+    recording = Recording(audio)
+    needed = -(-length * recording.sampling_rate // sampling_rate)
+    whole = recording.read(sampling_rate) if recording.length < needed else None
+    offsets = recording.length if whole is not None else recording.length - needed + 1
+    for attempt in range(MAX_DRAWS + 1):
+        if attempt < MAX_DRAWS:
+            offset = int(rng.integers(offsets))
+        else:
+            # A short sound in a long silence: around its loudest sample.
+            loudest = int(np.abs(recording.read(recording.sampling_rate)).argmax())
+            offset = int(np.clip(loudest - rng.integers(needed), 0, offsets - 1))
+        if whole is not None:
+            samples = loop_to_length(whole, offset * sampling_rate // recording.sampling_rate, length)
+        else:
+            samples = recording.read(sampling_rate, offset, length)
+            # Short only if the file ends before its header says so.
+            samples = samples if samples.size == length else loop_to_length(samples, 0, length)
+        if samples.any() and rms_level(samples) >= SILENCE_DBOV:
+            return Excerpt(samples, offset / recording.sampling_rate)
+    raise ValueError(f"is silent (below {SILENCE_DBOV:g} dBov): remove the file")
+
+
+class Recordings:
+    """Rows of recordings from which distortions draw.
+
+    Args:
+        rows: With the column `audio` (see `Recording`) and the columns of `needed`.
+        needed: Further columns, the first of which names a row in messages.
+        what: What they are, for messages: `"noise"`.
+
+    Raises:
+        ValueError: If there are no rows, or a column is missing.
+    """
+
+    def __init__(self, rows: datasets.Dataset | Sequence[Mapping[str, Any]], needed: Sequence[str], what: str) -> None:
+        if len(rows) == 0:
+            raise ValueError(f"the {what} is empty: at least one row is needed")
+        columns = rows.column_names if isinstance(rows, datasets.Dataset) else list(rows[0])
+        missing = [column for column in ("audio", *needed) if column not in columns]
+        if missing:
+            raise ValueError(f"the {what} lacks the column(s) {', '.join(missing)}; it has {', '.join(columns)}")
+        if isinstance(rows, datasets.Dataset) and isinstance(rows.features["audio"], datasets.Audio):
+            # Else datasets would decode, which takes torchcodec.
+            rows = rows.cast_column("audio", datasets.Audio(decode=False))
+        self.rows = rows
+        self.name_column = needed[0]
+        self.what = what
+
+    def draw_row(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw a row."""
+        return self.rows[int(rng.integers(len(self.rows)))]
+
+    def draw(self, rng: np.random.Generator, sampling_rate: int, length: int) -> tuple[Excerpt, Mapping[str, Any]]:
+        """Draw a row, and an excerpt of it by `draw_noise`.
+
+        Raises:
+            ValueError: If the recording cannot be used; the message names it.
+        """
+        row = self.draw_row(rng)
+        try:
+            return draw_noise(rng, row["audio"], sampling_rate, length), row
+        except ValueError as error:
+            raise ValueError(f"{self.what} {row[self.name_column]!r} {error}") from error
