@@ -17,7 +17,7 @@ import datasets
 from transformers import Trainer, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAModel
-from jsqa_hf.data import load_noise_folder, load_speech_folder
+from jsqa_hf.data import load_noise, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.training import (
     ContrastiveCollator,
@@ -38,10 +38,11 @@ class PretrainingArguments:
         metadata={"help": "folder written by generate_jnd_pairs.py; without it, pairs are made on the fly"},
     )
     speech: str | None = field(
-        default=None, metadata={"help": "folder of clean speech, or a CSV file with a column `file`"}
+        default=None,
+        metadata={"help": "clean speech: NAME:PATH such as librispeech:/data/LibriSpeech, a folder, or a CSV file"},
     )
     noise: str | None = field(
-        default=None, metadata={"help": "folder of noise, or a CSV file with the columns `file` and `type`"}
+        default=None, metadata={"help": "noise: NAME:PATH such as demand:/data/DEMAND, a folder, or a CSV file"}
     )
     speech_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
     noise_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
@@ -103,15 +104,15 @@ def build_datasets(
         if args.speech is None or args.noise is None or training_args.max_steps <= 0:
             raise ValueError("give --pairs, or --speech, --noise and --max_steps to make pairs on the fly")
         batch = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
-        speech = load_speech_folder(args.speech, split=args.speech_split)
+        speech = load_speech(*parse_source(args.speech), split=args.speech_split)
         train = repeat_with_index(speech, training_args.max_steps * batch)
-        noise = load_noise_folder(args.noise, split=args.noise_split)
+        noise = load_noise(*parse_source(args.noise), split=args.noise_split)
         train.set_transform(build_generator(args, noise, training_args.seed))
     if args.eval_speech is None or args.eval_noise is None:
         return train, None
-    held_out = load_speech_folder(args.eval_speech, split=args.eval_speech_split)
+    held_out = load_speech(*parse_source(args.eval_speech), split=args.eval_speech_split)
     evaluation = repeat_with_index(held_out, args.eval_ladders).select(range(args.eval_ladders))
-    eval_noise = load_noise_folder(args.eval_noise, split=args.eval_noise_split)
+    eval_noise = load_noise(*parse_source(args.eval_noise), split=args.eval_noise_split)
     evaluation.set_transform(build_generator(args, eval_noise, training_args.seed + EVALUATION_SEED_OFFSET))
     return train, evaluation
 

@@ -1,0 +1,193 @@
+"""Audio files in folders and in CSV tables of any layout, and what every corpus on disk is listed as."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .corpus import read_table
+
+# The audio formats among what `jsqa_hf.audio.decode_audio` reads; containers of video are left out of a search.
+AUDIO_SUFFIXES = frozenset(
+    {
+        *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".m4a", ".m4b"),
+        *(".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".tta", ".voc", ".w64"),
+        *(".wav", ".wave", ".wma", ".wv"),
+    }
+)
+NOISE_TABLE = "noise.csv"
+
+_LIBRISPEECH_NAME = re.compile(r"(?P<speaker>\d+)-\d+-\d+")
+
+
+class Listing(NamedTuple):
+    """Clips of a corpus.
+
+    Attributes:
+        rows: The path of each clip under `audio` and its other columns.
+        from_table: Whether the paths come from a table, so that files may be missing.
+    """
+
+    rows: list[dict[str, Any]]
+    from_table: bool = False
+
+
+def audio_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Find the audio files of a folder, by their names alone and without opening any.
+
+    Args:
+        folder: Searched with all folders below it, through symbolic links too, but without hidden files and folders.
+
+    Returns:
+        Absolute paths, sorted by folder and name; empty where there are none.
+    """
+    return sorted(_walk(os.path.abspath(folder)), key=lambda path: path.split(os.sep))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    visited: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        # Links may lead in circles.
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
+                yield os.path.join(parent, name)
+
+
+def stem(path: str) -> str:
+    """Name of a file without its folders and its suffix."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def list_speech(root: str, *, split: str | None = None, text: bool = False) -> Listing:
+    """List speech in a folder, or in a table with the column `file` and optionally `speech_id`, `speaker_id`, `text`.
+
+    Args:
+        root: Folder, or CSV or TSV file.
+        split: Keep the rows of a table whose column `split` has this value.
+        text: Add the column `text` of a table.
+    """
+    base, rows, is_table = _entries(root, split, ("text",) if text else ())
+    listed = []
+    for row in rows:
+        name = stem(row["audio"])
+        librispeech = _LIBRISPEECH_NAME.fullmatch(name)
+        clip = {
+            "audio": row["audio"],
+            "speech_id": row.get("speech_id") or (name if librispeech else _relative_name(row["audio"], base)),
+            "speaker_id": row.get("speaker_id")
+            or (librispeech["speaker"] if librispeech else os.path.basename(os.path.dirname(row["audio"]))),
+            "corpus": row.get("corpus") or os.path.basename(base),
+        }
+        if text:
+            clip["text"] = row["text"]
+        listed.append(clip)
+    return Listing(listed, is_table)
+
+
+def list_noise(root: str, *, split: str | None = None) -> Listing:
+    """List noise in a folder, or in a table with the column `file` and optionally `noise_id` and `type`.
+
+    A folder may hold a table `noise.csv`, which gives the types of some or all of its files.
+
+    Args:
+        root: Folder, or CSV or TSV file.
+        split: Keep the rows of a table whose column `split` has this value.
+    """
+    base, rows, is_table = _entries(root, split)
+    types: dict[str, str] = {}
+    table = os.path.join(base, NOISE_TABLE)
+    if not is_table and os.path.isfile(table):
+        types = {_absolute(row["file"], base): row["type"] for row in read_table(table, ("file", "type"))}
+    listed = []
+    for row in rows:
+        clip = {
+            "audio": row["audio"],
+            "noise_id": row.get("noise_id") or _relative_name(row["audio"], base),
+            "noise_type": row.get("type") or types.get(row["audio"]) or stem(row["audio"]),
+            "corpus": row.get("corpus") or os.path.basename(base),
+        }
+        listed.append(clip)
+    return Listing(listed, is_table)
+
+
+def list_rirs(root: str, *, split: str | None = None) -> Listing:
+    """List room impulse responses in a folder, or in a table with the column `file` and optionally `rir_id`, `room`.
+
+    Args:
+        root: Folder, or CSV or TSV file.
+        split: Keep the rows of a table whose column `split` has this value.
+    """
+    base, rows, is_table = _entries(root, split)
+    listed = []
+    for row in rows:
+        clip = {
+            "audio": row["audio"],
+            "rir_id": row.get("rir_id") or _relative_name(row["audio"], base),
+            "room": row.get("room") or os.path.basename(os.path.dirname(row["audio"])),
+            "corpus": row.get("corpus") or os.path.basename(base),
+        }
+        listed.append(clip)
+    return Listing(listed, is_table)
+
+
+def _entries(root: str, split: str | None, needed: tuple[str, ...] = ()) -> tuple[str, list[dict[str, str]], bool]:
+    """Folder that paths are relative to, one row per clip with its absolute path, and whether a table lists them."""
+    root = os.path.abspath(root)
+    if os.path.isfile(root):
+        base = os.path.dirname(root)
+        rows = table_rows(root, split=split, needed=needed)
+        return base, [{**row, "audio": _absolute(row["file"], base)} for row in rows], True
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"{root} does not exist: pass a folder of audio files or a CSV file that lists them")
+    if split is not None or needed:
+        what = "splits" if split is not None else ", ".join(needed)
+        raise ValueError(f"{root} is a folder, which has no {what}: pass a CSV file with such a column")
+    return root, [{"audio": path} for path in some_audio_files(root)], False
+
+
+def some_audio_files(folder: str | os.PathLike[str]) -> list[str]:
+    """As `audio_files`, but raise FileNotFoundError where there are none."""
+    paths = audio_files(folder)
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no audio files (searched recursively for FLAC, WAV, MP3 and others)")
+    return paths
+
+
+def table_rows(path: str, *, split: str | None, needed: tuple[str, ...] = ()) -> list[dict[str, str]]:
+    """Rows of a table with the column `file`.
+
+    Args:
+        path: CSV file, or TSV file if its suffix says so.
+        split: Keep the rows whose column `split` has this value.
+        needed: Further columns that must be there.
+
+    Raises:
+        ValueError: If a column is missing or no row is left.
+    """
+    delimiter = "\t" if path.lower().endswith(".tsv") else ","
+    rows = read_table(path, ("file", *needed, *(() if split is None else ("split",))), delimiter=delimiter)
+    if split is None:
+        return rows
+    kept = [row for row in rows if row["split"] == split]
+    if not kept:
+        splits = sorted({row["split"] for row in rows})
+        raise ValueError(f"{path} has no rows of split {split!r}; its splits are {', '.join(splits)}")
+    return kept
+
+
+def _absolute(file: str, base: str) -> str:
+    return os.path.normpath(os.path.join(base, file))
+
+
+def _relative_name(path: str, base: str) -> str:
+    inside = path.startswith(base + os.sep)
+    relative = path[len(base) + 1 :] if inside else path
+    return os.path.splitext(relative)[0].replace(os.sep, "/")
