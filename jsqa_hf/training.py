@@ -91,7 +91,7 @@ class ContrastiveCollator:
 
 
 class MOSCollator:
-    """Rated clips of [`jsqa_hf.data.load_ratings_csv`] → a batch of [`JSQAForMOSRegression`].
+    """Rated clips of [`jsqa_hf.data.load_mos`] with labels → a batch of [`JSQAForMOSRegression`].
 
     Args:
         feature_extractor: resamples and pads the clips.
@@ -133,12 +133,14 @@ def repeat_with_index(dataset: datasets.Dataset, rows: int) -> datasets.Dataset:
 
 
 def compute_mos_metrics(output_names: Sequence[str]) -> Any:
-    """A `compute_metrics` function for Trainer: [`mos_metrics`] per output, prefixed with its name if several."""
+    """A `compute_metrics` function for Trainer: [`mos_metrics`] per rated output, under its name if several."""
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         scores, labels = prediction.predictions[0], np.asarray(prediction.label_ids)
         results: dict[str, float] = {}
         for column, name in enumerate(output_names):
+            if np.isnan(labels[:, column]).all():
+                continue
             metrics = mos_metrics(scores[:, column], labels[:, column])
             prefix = "" if len(output_names) == 1 else f"{name}_"
             results.update({f"{prefix}{key}": value for key, value in metrics.items()})

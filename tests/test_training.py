@@ -28,7 +28,7 @@ from jsqa_hf import (
     JSQAForMOSRegression,
     JSQAModel,
 )
-from jsqa_hf.data import load_ratings_csv
+from jsqa_hf.data import load_mos, with_labels
 from jsqa_hf.metrics import SpeechQualityMetrics, mos_metrics
 from jsqa_hf.training import (
     ContrastiveCollator,
@@ -323,7 +323,7 @@ def write_ratings(folder: Path, text: str) -> Path:
 
 def test_ratings_keep_missing_values_and_read_a_byte_order_mark(tmp_path):
     path = write_ratings(tmp_path, "\ufefffile,mos,noisiness\na.wav,3.5,\nb.wav,2,4\n")
-    rated = load_ratings_csv(path, ["mos", "noisiness"])
+    rated = with_labels(load_mos("csv", path), ["mos", "noisiness"])
     np.testing.assert_array_equal(rated["labels"][:], [[3.5, math.nan], [2.0, 4.0]])
     batch = MOSCollator(JSQAFeatureExtractor())([rated[0], rated[1]])
     assert batch["input_values"].shape == (2, 1600)
@@ -333,24 +333,52 @@ def test_ratings_keep_missing_values_and_read_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("file,score\na.wav,3\n", ValueError, r"ratings\.csv lacks the column.*mos"),
-        ("file,mos\na.wav,good\n", ValueError, r"a\.wav is 'good'"),
         ("file,mos\na.wav,80\n", ValueError, r"a\.wav is 80, outside the scale 1 to 5"),
         ("file,mos\nmissing.wav,3\n", FileNotFoundError, r"missing\.wav"),
-        ("file,mos\n", ValueError, "no files"),
+        ("file,noisiness\na.wav,3\n", ValueError, "labels mos can't be made: the columns with numbers are noisiness"),
     ],
 )
-def test_bad_ratings_are_refused_with_file_and_mend(tmp_path, text, error, message):
+def test_bad_ratings_are_refused_before_training(small_scripts, tmp_path, text, error, message):
+    path = write_ratings(tmp_path, text)
     with pytest.raises(error, match=message):
-        load_ratings_csv(write_ratings(tmp_path, text), score_range=(1, 5))
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
-        load_ratings_csv(tmp_path / "nowhere.csv")
+        small_scripts["finetune_mos"].main([f"--ratings={path}", f"--output_dir={tmp_path / 'run'}", *COMMON])
+
+
+def test_an_output_without_any_rating_is_refused(small_scripts, tmp_path):
+    path = write_ratings(tmp_path, "file,mos\na.wav,3\nb.wav,2\n")
+    arguments = [f"--ratings={path}", "--outputs", "mos", "noisiness", f"--output_dir={tmp_path / 'run'}", *COMMON]
+    with pytest.raises(ValueError, match="no clip to train on has a rating of noisiness"):
+        small_scripts["finetune_mos"].main(arguments)
+
+
+def test_a_listening_test_by_name_is_evaluated_on_what_it_rates(small_scripts, corpus, tmp_path):
+    """Its root is a folder; the model's second output is not rated in it."""
+    root = tmp_path / "pstn_train"
+    root.mkdir()
+    lines = ["filename,MOS,std,95%CI,votes"]
+    for index in range(3):
+        soundfile.write(root / f"{index}.wav", np.random.default_rng(index).normal(0, 0.1, 8000), 8000)
+        lines.append(f"{index}.wav,{2 + index / 2},0.5,0.4,5")
+    (root / "pstn_train.csv").write_text("\n".join(lines))
+    model = small_config(mos_output_names=["mos", "noisiness"])
+    JSQAForMOSRegression(model).save_pretrained(tmp_path / "model")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "model")
+    evaluated = small_scripts["evaluate_mos"].main(
+        [
+            f"--model={tmp_path / 'model'}",
+            f"--ratings=pstn:{root}",
+            f"--output_dir={tmp_path / 'evaluation'}",
+            "--use_cpu=true",
+        ]
+    )
+    assert list(evaluated) == ["mos"]
+    assert evaluated["mos"]["n"] == 3
 
 
 def test_an_unusable_clip_is_named(tmp_path):
     path = write_ratings(tmp_path, "file,mos\na.wav,3\n")
     soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE)
-    rated = load_ratings_csv(path)
+    rated = with_labels(load_mos("csv", path), ["mos"])
     with pytest.raises(ValueError, match=r"a\.wav.*50 ms"):
         MOSCollator(JSQAFeatureExtractor())([rated[0]])
 

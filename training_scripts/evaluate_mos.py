@@ -3,7 +3,8 @@
     python training_scripts/evaluate_mos.py --model runs/mos --ratings examples/data/p835/ratings.csv --split test \
         --output_dir runs/evaluation
 
-Writes `metrics.json` and `predictions.csv`. Runs with `python`, `accelerate launch` and `torchrun`.
+Writes `metrics.json`, with those outputs that are rated in this test, and `predictions.csv`. Runs with `python`,
+`accelerate launch` and `torchrun`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
 import numpy as np
 from transformers import Trainer, TrainingArguments
 
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.data import load_ratings_csv
+from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.metrics import SpeechQualityMetrics
 from jsqa_hf.training import MOSCollator, parse_arguments, write_metrics
 
@@ -31,7 +31,9 @@ NORMAL_QUANTILE_95 = 1.959964
 class EvaluationArguments:
     """What to evaluate on which ratings."""
 
-    ratings: str = field(metadata={"help": "CSV file with the columns `file` and one per rating"})
+    ratings: str = field(
+        metadata={"help": "a table of ratings, a folder with one, or NAME:PATH such as tcd-voip:/data/TCD-VOIP"}
+    )
     output_dir: str = field(metadata={"help": "folder for metrics.json and predictions.csv"})
     model: str = field(
         default=str(DEFAULT_CHECKPOINT), metadata={"help": "path or Hub id; default: the model of the package"}
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     names = model.config.mos_output_names
     if args.outputs is not None and len(args.outputs) != len(names):
         raise ValueError(f"the model has the outputs {names}: give one column for each in --outputs")
-    rated: datasets.Dataset = load_ratings_csv(args.ratings, args.outputs or names, split=args.split)
+    rated = with_labels(load_mos(*parse_mos_source(args.ratings), split=args.split), args.outputs or names)
     output = Path(args.output_dir)
     trainer = Trainer(
         model=model,
@@ -97,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     metrics = {
         name: evaluate_output(scores[:, column], variances[:, column], labels[:, column])
         for column, name in enumerate(names)
+        if not np.isnan(labels[:, column]).all()
     }
     if trainer.is_world_process_zero():
         write_metrics(output / "metrics.json", metrics)

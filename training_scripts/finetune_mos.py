@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import datasets
+import numpy as np
 from transformers import AutoConfig, HubertConfig, Trainer, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
-from jsqa_hf.data import load_ratings_csv
+from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.training import MOSCollator, compute_mos_metrics, parse_arguments, run_training
 
 
@@ -25,7 +26,9 @@ from jsqa_hf.training import MOSCollator, compute_mos_metrics, parse_arguments, 
 class FinetuningArguments:
     """Data and model of stage 2."""
 
-    ratings: list[str] = field(metadata={"help": "CSV files with the columns `file`, the outputs, perhaps `split`"})
+    ratings: list[str] = field(
+        metadata={"help": "tables of ratings, folders with one, or NAME:PATH such as nisqa:/data/NISQA_Corpus"}
+    )
     split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
     eval_ratings: list[str] | None = field(default=None, metadata={"help": "default: `ratings`, if eval_split is set"})
     eval_split: str | None = field(default=None, metadata={"help": "value of the column `split` to evaluate on"})
@@ -70,11 +73,20 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
     return JSQAForMOSRegression.from_pretrained(args.model, **head)
 
 
-def load_ratings(paths: Sequence[str], split: str | None, args: FinetuningArguments) -> datasets.Dataset:
-    """The rated clips of all CSV files, one after the other."""
+def load_ratings(sources: Sequence[str], split: str | None, args: FinetuningArguments) -> datasets.Dataset:
+    """The rated clips of all listening tests, one after the other."""
     low, high = args.score_range
-    parts = [load_ratings_csv(path, args.outputs, split=split, score_range=(low, high)) for path in paths]
-    return datasets.concatenate_datasets(parts)
+    parts = [load_mos(*parse_mos_source(source), split=split, score_range=(low, high)) for source in sources]
+    labelled = [with_labels(part, args.outputs).select_columns(["audio", "file", "labels"]) for part in parts]
+    return datasets.concatenate_datasets(labelled)
+
+
+def check_rated(train: datasets.Dataset, outputs: Sequence[str]) -> None:
+    """Refuse outputs that no clip is rated on: they would stay what chance made them."""
+    unrated = np.isnan(np.array(train["labels"][:])).all(axis=0)
+    names = [name for name, missing in zip(outputs, unrated, strict=True) if missing]
+    if names:
+        raise ValueError(f"no clip to train on has a rating of {', '.join(names)}: leave it out of --outputs")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -83,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     training_args.remove_unused_columns = False
     training_args.label_names = ["labels"]
     train = load_ratings(args.ratings, args.split, args)
+    check_rated(train, args.outputs)
     evaluation = None
     if args.eval_ratings or args.eval_split:
         evaluation = load_ratings(args.eval_ratings or args.ratings, args.eval_split, args)

@@ -1,64 +1,206 @@
-"""Listening tests → `datasets.Dataset`s with the columns that fine-tuning and evaluation expect."""
+"""Ratings of a listening test → a `datasets.Dataset` with standard columns, and its labels for a model.
+
+What every reader of `jsqa_hf.data.mos` shares. A row is a dict with the path of the clip under `audio`, its name in
+the table under `file`, and ratings as they stand in the table, text or number.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import statistics
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 
-from .folders import listed_files
+from .corpus import Check, OnError, existing_rows, to_dataset, unique_rows
+
+DIMENSIONS = (
+    "mos",
+    "noisiness",
+    "coloration",
+    "discontinuity",
+    "loudness",
+    "signal",
+    "background",
+    "reverberation",
+)
+"""What clips are rated on: overall quality (ITU-T P.800, P.808), the four dimensions of ITU-T P.804, the speech signal
+and background noise of ITU-T P.835, and reverberation, which the P.808 toolkit adds to P.804 (Naderi et al., arXiv
+2309.07385)."""
+
+Row = dict[str, Any]
+
+_TEXT_COLUMNS = ("file", "system", "condition", "corpus", "split")
+_RATING_COLUMNS = (*DIMENSIONS, *(f"{name}_std" for name in DIMENSIONS))
+_FEATURES: dict[str, Any] = {
+    "audio": datasets.Audio(decode=False),
+    "file": datasets.Value("string"),
+    **{name: datasets.Value("float64") for name in _RATING_COLUMNS},
+    "n_votes": datasets.Value("int64"),
+    "votes": datasets.List(datasets.Value("float64")),
+    "listener": datasets.List(datasets.Value("string")),
+    **{name: datasets.Value("string") for name in _TEXT_COLUMNS[1:]},
+    "reference_audio": datasets.Audio(decode=False),
+}
+STANDARD_COLUMNS = tuple(_FEATURES)
+_NAMES_IN_MESSAGE = 3
 
 
-def load_ratings_csv(
-    path: str | Path,
-    outputs: Sequence[str] = ("mos",),
+def ratings_dataset(
+    rows: Sequence[Row],
     *,
-    split: str | None = None,
-    score_range: tuple[float, float] | None = None,
+    what: str,
+    score_range: tuple[float, float] | None,
+    on_error: OnError = "raise",
+    check: Check | None = "exists",
 ) -> datasets.Dataset:
-    """List the rated clips of a CSV file.
+    """Check the rows of a listening test and make a dataset of them.
+
+    `mos`, `n_votes` and `mos_std` (the sample standard deviation) are computed from the `votes` of a row where they
+    are not given. A column that is empty in all rows is left out.
 
     Args:
-        path: CSV file with a column `file` (paths relative to the CSV file, or absolute), one column per rating, and
-            optionally `split`. An empty cell means that the clip was not rated.
-        outputs: columns of the ratings to read, in the order of the model's outputs.
-        split: keep only the rows whose column `split` has this value.
-        score_range: lowest and highest value of the rating scale, if it is to be checked.
+        rows: At least one; keys that are no standard column become columns of their own.
+        what: Name of the corpus or table, for messages.
+        score_range: Lowest and highest value of the scale of all ratings and votes; `None` checks nothing.
+        on_error: `"raise"`, or `"skip"` to leave out rows that can't be used, with one warning per kind of error.
+        check: Whether each clip is looked for (`"exists"`), decoded (`"decode"`) or left unseen (`None`).
 
     Returns:
-        Dataset with the columns `audio` (`Audio(decode=False)`), `file` (as in the CSV file) and `labels` (a list of
-        one float per output, NaN where there is no rating).
+        Dataset with those of `STANDARD_COLUMNS` that the test has, in that order, and further columns behind them.
 
     Raises:
-        FileNotFoundError: if the CSV file or a listed clip does not exist.
-        ValueError: if a column is missing, a rating is not a number or outside the scale, or there are no rows.
+        FileNotFoundError: If clips are missing.
+        ValueError: If a rating is no number or outside the scale, a clip is listed twice or can't be decoded, or no
+            row is left.
     """
-    path = Path(path).absolute()
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: pass a CSV file with the columns file, {', '.join(outputs)}")
-    rows = listed_files(path, split, needed=outputs)
-    labels = [[_rating(row, name, path, score_range) for name in outputs] for row in rows]
-    columns = {
-        "audio": [str(path.parent / row["file"]) for row in rows],
-        "file": [row["file"] for row in rows],
-        "labels": labels,
-    }
-    return datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
+    parsed = _parsed_rows(rows, what, score_range, on_error)
+    parsed = unique_rows(parsed, "audio", what=what, on_error=on_error)
+    parsed = existing_rows(parsed, what=what, on_error=on_error, check=check)
+    names = list(dict.fromkeys(name for row in parsed for name, value in row.items() if value is not None))
+    features = {name: feature for name, feature in _FEATURES.items() if name in names}
+    for name in names:
+        if name not in features:
+            number = all(isinstance(row.get(name), float | int | None) for row in parsed)
+            features[name] = datasets.Value("float64" if number else "string")
+    return to_dataset([{name: row.get(name) for name in features} for row in parsed], datasets.Features(features))
 
 
-def _rating(row: dict[str, str], name: str, path: Path, score_range: tuple[float, float] | None) -> float:
-    text = (row[name] or "").strip()
-    if not text:
-        return math.nan
-    try:
-        rating = float(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: {name} of {row['file']} is {text!r}, which is not a number") from error
-    if score_range is not None and not score_range[0] <= rating <= score_range[1]:
+def with_labels(dataset: datasets.Dataset, outputs: Sequence[str]) -> datasets.Dataset:
+    """Add the column `labels`, which a MOS model is trained on and compared with.
+
+    Args:
+        dataset: Of [`jsqa_hf.data.load_mos`].
+        outputs: Columns with numbers, in the order of the model's outputs. One of `DIMENSIONS` may be absent from
+            the dataset (not rated there), though not all of them.
+
+    Returns:
+        The dataset with `labels`, a list of one float per output, NaN where there is no rating.
+
+    Raises:
+        ValueError: If an output is neither a column nor one of `DIMENSIONS`, a column does not hold numbers, or none
+            of the outputs is rated.
+    """
+    there = [name for name in outputs if name in dataset.column_names]
+    unknown = [name for name in outputs if name not in there and name not in DIMENSIONS]
+    numeric = [name for name, value in dataset.features.items() if getattr(value, "dtype", "") in ("float64", "int64")]
+    if unknown or not there or set(there) - set(numeric):
         raise ValueError(
-            f"{path}: {name} of {row['file']} is {rating:g}, outside the scale {score_range[0]:g} to "
-            f"{score_range[1]:g}: correct it, or give the scale of these ratings as score range"
+            f"the labels {', '.join(outputs)} can't be made: the columns with numbers are {', '.join(numeric)}"
         )
-    return rating
+    columns = [dataset[name][:] if name in there else [None] * len(dataset) for name in outputs]
+    labels = [[math.nan if value is None else float(value) for value in row] for row in zip(*columns, strict=True)]
+    return dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
+
+
+def rows_per_clip(votes: Iterable[Row]) -> list[Row]:
+    """Collect rows of single votes (`audio`, `vote`, perhaps `listener`) into one row per clip, in their order.
+
+    Other values are kept where they are the same in all rows of a clip.
+    """
+    clips: dict[str, list[Row]] = {}
+    for row in votes:
+        clips.setdefault(row["audio"], []).append(row)
+    return [_clip(rows) for rows in clips.values()]
+
+
+def _clip(rows: list[Row]) -> Row:
+    common = {key: value for key, value in rows[0].items() if all(row.get(key) == value for row in rows)}
+    common.pop("vote", None)
+    common.pop("listener", None)
+    common["file"] = rows[0]["file"]
+    listener = [row["listener"] for row in rows] if all(row.get("listener") for row in rows) else None
+    return {**common, "votes": [row["vote"] for row in rows], "listener": listener}
+
+
+def files_by_name(root: Path) -> dict[str, list[Path]]:
+    """All files under a folder by their names in lower case, each list sorted."""
+    found: dict[str, list[Path]] = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            found.setdefault(name.lower(), []).append(Path(folder, name))
+    return {name: sorted(paths) for name, paths in found.items()}
+
+
+def _parsed_rows(
+    rows: Sequence[Row], what: str, score_range: tuple[float, float] | None, on_error: OnError
+) -> list[Row]:
+    parsed, problems = [], []
+    for row in rows:
+        try:
+            parsed.append(_parsed(row, score_range))
+        except ValueError as error:
+            problems.append(str(error))
+    if not problems:
+        return parsed
+    message = f"{what}: {len(problems)} of {len(rows)} rows have ratings that can't be used"
+    listed = "; ".join(problems[:_NAMES_IN_MESSAGE])
+    if on_error == "raise" or not parsed:
+        raise ValueError(f"{message}: {listed}; correct them, or give the scale of these ratings as score_range")
+    warnings.warn(f"{message} and are left out: {listed}", stacklevel=2)
+    return parsed
+
+
+def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
+    """The row with absolute paths, numbers for text and `None` for what is empty."""
+    file = row["file"]
+    new = {key: None if value == "" else value for key, value in row.items()}
+    new["audio"] = os.path.abspath(row["audio"])
+    for name in _TEXT_COLUMNS:
+        if new.get(name) is not None:
+            new[name] = str(new[name])
+    for name in DIMENSIONS:
+        new[name] = _number(new.get(name), name, file, score_range)
+        new[f"{name}_std"] = _number(new.get(f"{name}_std"), f"{name}_std", file, None)
+    votes = [_number(vote, "a vote", file, score_range) for vote in new.get("votes") or ()]
+    rated = [vote for vote in votes if vote is not None]
+    if listeners := new.get("listener"):
+        new["listener"] = [str(who) for who, vote in zip(listeners, votes, strict=True) if vote is not None]
+    new["votes"] = rated or None
+    new["n_votes"] = _number(new.get("n_votes"), "n_votes", file, None)
+    if rated:
+        new["mos"] = statistics.fmean(rated) if new["mos"] is None else new["mos"]
+        new["n_votes"] = len(rated) if new["n_votes"] is None else new["n_votes"]
+        if new["mos_std"] is None and len(rated) > 1:
+            new["mos_std"] = statistics.stdev(rated)
+    new["n_votes"] = None if new["n_votes"] is None else round(new["n_votes"])
+    return new
+
+
+def _number(value: Any, name: str, file: str, score_range: tuple[float, float] | None) -> float | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of {file} is {value!r}, which is not a number") from error
+    if math.isnan(number):
+        return None
+    if math.isinf(number) or (score_range is not None and not score_range[0] <= number <= score_range[1]):
+        low, high = score_range or (-math.inf, math.inf)
+        raise ValueError(f"{name} of {file} is {number:g}, outside the scale {low:g} to {high:g}")
+    return number

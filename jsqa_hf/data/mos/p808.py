@@ -1,0 +1,184 @@
+"""Result tables of the P.808 toolkit (Naderi and Cutler, Interspeech 2020; github.com/microsoft/P.808)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from ..corpus import read_table
+from ..ratings import Row, files_by_name, rows_per_clip
+
+# Standard column: how the toolkit calls the scale, in upper case in `MOS_SIG` and in lower case in `std_sig`.
+_SCALES = {
+    "mos": "ovrl",
+    "signal": "sig",
+    "background": "bak",
+    "noisiness": "noise",
+    "coloration": "col",
+    "discontinuity": "disc",
+    "loudness": "loud",
+    "reverberation": "reverb",
+}
+_PER_CLIP = re.compile(r"(?P<test>.*)_votes_per_clip(_(?P<scale>[a-z]+|all-scales))?\.csv")
+_VOTE = re.compile(r"vote_\d+")
+_RATINGS_TABLE = "ratings.csv"
+
+
+def read_p808(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -> list[Row]:
+    """Read absolute category ratings on one scale (ITU-T P.808).
+
+    `<test>_votes_per_clip.csv` has one line per clip: `file_url`, `n`, `MOS`, `std`, `95%CI`, `short_file_name`, the
+    keys of the condition and `Unknown` where a condition pattern was set, and `vote_1`, `vote_2`, ... The table
+    `<test>_votes_per_worker_.csv` has one line per vote, with `workerid`, `file` and `vote`; pass its path to have the
+    listeners.
+
+    Args:
+        root: One of these tables, or a folder with tables of the first kind.
+        audio_root: Folder of the clips; default: that of the table. Each clip is looked for by the end of its URL,
+            then by its name in all folders.
+
+    Returns:
+        Rows with `n_votes`, `mos_std`, `votes` and, where there are any, `condition` and `listener`.
+
+    Raises:
+        FileNotFoundError: If there is no table.
+        ValueError: If a table lacks a column, or a clip's name is that of several files.
+    """
+    tables = [root] if root.is_file() else [path for path, scale in _tables(root) if scale is None]
+    if not tables:
+        raise FileNotFoundError(f"{root} is neither a table nor a folder with <test>_votes_per_clip.csv")
+    rows: list[Row] = []
+    for table in tables:
+        records = read_table(table, ())
+        if "vote" in records[0]:
+            rows += _from_single_votes(table)
+        else:
+            rows += [_row(record) for record in read_table(table, ("file_url", "MOS"))]
+    return _with_audio(rows, root, audio_root)
+
+
+def read_p835(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -> list[Row]:
+    """Read ratings on several scales: signal, background and overall quality (ITU-T P.835), or also those of P.804.
+
+    `<test>_votes_per_clip_sig.csv`, `_bak.csv`, `_ovrl.csv` and so on have one line per clip: `file_url`, `n`,
+    `MOS_SIG`, `std_sig`, `95%CI_sig`, `short_file_name`, ..., `vote_1`, ... `<test>_votes_per_clip_all-scales.csv` has
+    all scales, but no votes, and is read where the others are missing. A `ratings.csv` has the columns `file`,
+    `ovrl_mos`, `ovrl_std`, `sig_mos`, ... and perhaps `n_votes`, `condition` and `split`.
+
+    Args:
+        root: A folder with such tables, or the path of one.
+        audio_root: As in `read_p808`.
+
+    Returns:
+        Rows with `mos` (overall), `signal`, `background`, `noisiness`, `coloration`, `discontinuity`, `loudness` and
+        `reverberation` as far as rated, their standard deviations, `n_votes` and `votes` (overall), `condition`.
+
+    Raises:
+        FileNotFoundError: If there is no table.
+        ValueError: If a table lacks a column, or a clip's name is that of several files.
+    """
+    rows: list[Row] = []
+    if root.is_dir():
+        tests: dict[str, dict[str, Path]] = {}
+        for path, scale in _tables(root):
+            if scale is not None:
+                tests.setdefault(path.name.rsplit("_votes_per_clip", 1)[0], {})[scale] = path
+        rows = [row for tables in tests.values() for row in _joined(tables)]
+    table = root if root.is_file() else root / _RATINGS_TABLE
+    if not rows and not table.is_file():
+        raise FileNotFoundError(
+            f"{root} is neither a table nor a folder with {_RATINGS_TABLE} or <test>_votes_per_clip_ovrl.csv etc."
+        )
+    rows = rows or [_row(record) for record in read_table(table, ())]
+    if not any(row.get(name) for row in rows for name in _SCALES):
+        raise ValueError(f"{table} has no ratings: it needs columns such as MOS_OVRL, MOS_SIG, MOS_BAK or ovrl_mos")
+    return _with_audio(rows, root, audio_root)
+
+
+def _tables(root: Path) -> list[tuple[Path, str | None]]:
+    """The tables per clip in a folder, each with its scale."""
+    if not root.is_dir():
+        return []
+    found = [(path, _PER_CLIP.fullmatch(path.name)) for path in sorted(root.iterdir())]
+    # `<test>_all_votes_per_clip.csv` is named like them, but has one line per vote of all scales.
+    return [(path, match["scale"]) for path, match in found if match and not match["test"].endswith("_all")]
+
+
+def _joined(tables: dict[str, Path]) -> list[Row]:
+    """Rows of one test; where the tables of its scales differ, as in the number of votes, overall quality decides."""
+    scales = {scale: path for scale, path in tables.items() if scale != "all-scales"} or tables
+    clips: dict[str, Row] = {}
+    for scale in sorted(scales, key=lambda name: name == _SCALES["mos"]):
+        for record in read_table(scales[scale], ("file_url",)):
+            row = _row(record)
+            given = {name: value for name, value in row.items() if value is not None}
+            clips.setdefault(row["file"], {}).update(given)
+    return list(clips.values())
+
+
+def _row(record: dict[str, str]) -> Row:
+    cells = {name.lower(): value for name, value in record.items()}
+    row: Row = {"file": cells.get("file_url") or cells.get("file") or ""}
+    if not row["file"]:
+        raise ValueError(f"a table of ratings needs the column file_url or file; it has {', '.join(record)}")
+    for name, scale in _SCALES.items():
+        row[name] = _first(cells, f"mos_{scale}", f"{scale}_mos", name)
+        row[f"{name}_std"] = _first(cells, f"std_{scale}", f"{scale}_std", f"{name}_std")
+    row["mos_std"] = _first(cells, "std_ovrl", "ovrl_std", "mos_std", "std")
+    row["n_votes"] = _first(cells, "n", "n_votes")
+    # The tables of signal and background have votes as well, but on those.
+    row["votes"] = [value for name, value in cells.items() if _VOTE.fullmatch(name)] if row["mos"] else None
+    row["condition"] = cells.get("condition") or _condition(record)
+    row["split"] = cells.get("split")
+    return row
+
+
+def _first(cells: dict[str, str], *names: str) -> str | None:
+    return next((cells[name] for name in names if cells.get(name)), None)
+
+
+def _condition(record: dict[str, str]) -> str | None:
+    """The keys of the condition stand between the short name and the votes; `Unknown` marks a name without any."""
+    names = list(record)
+    if "short_file_name" not in names:
+        return None
+    behind = names[names.index("short_file_name") + 1 :]
+    keys = [name for name in behind if not _VOTE.fullmatch(name) and name != "Unknown"]
+    return "_".join(record[key] for key in keys if record[key]) or None
+
+
+def _from_single_votes(table: Path) -> list[Row]:
+    records = read_table(table, ("workerid", "file", "vote"))
+    if len(scales := {record.get("question_type", "MOS") for record in records}) > 1:
+        raise ValueError(f"{table} mixes the scales {', '.join(sorted(scales))}: pass the table of one scale")
+    return rows_per_clip(
+        {
+            "audio": record["file"],
+            "file": record["file"],
+            "vote": record["vote"],
+            "listener": record["workerid"],
+            "condition": _condition(record),
+        }
+        for record in records
+    )
+
+
+def _with_audio(rows: list[Row], root: Path, audio_root: str | os.PathLike[str] | None) -> list[Row]:
+    folder = Path(audio_root) if audio_root is not None else root if root.is_dir() else root.parent
+    names: dict[str, list[Path]] = {}
+    for row in rows:
+        parts = PurePosixPath(unquote(urlsplit(row["file"]).path) if "://" in row["file"] else row["file"]).parts
+        ends = (folder.joinpath(*parts[start:]) for start in range(len(parts)) if parts[start] != "/")
+        clip = next((end for end in ends if end.is_file()), None)
+        if clip is None:
+            names = names or files_by_name(folder)
+            same = names.get(parts[-1].lower(), [])
+            if len(same) > 1:
+                raise ValueError(
+                    f"{row['file']} could be {same[0]} or {same[1]}: pass the folder of one as audio_root"
+                )
+            clip = same[0] if same else folder / parts[-1]
+        row["audio"] = str(clip)
+    return rows

@@ -1,0 +1,223 @@
+"""Any table of ratings: CSV, TSV or JSON lines, alone or in a folder with the clips."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..corpus import read_table
+from ..ratings import DIMENSIONS, STANDARD_COLUMNS, Row, rows_per_clip
+
+Columns = Mapping[str, str | Sequence[str]]
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_JSON_LINES = (".jsonl", ".ndjson")
+# How tables call the column of the clips, where `columns` does not say.
+_FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "audio", "wav")
+# One row per vote instead of one per clip.
+_VOTE = "vote"
+# Columns about the room, by the names that tables give them (ISO 3382-1 quantities; T60 and RT60 mean the same).
+_REVERBERATION_COLUMNS = {
+    "t60": ("t60", "rt60", "t60_s", "rt60_s"),
+    "edt": ("edt", "edt_s"),
+    "drr": ("drr", "drr_db"),
+    "c50": ("c50", "c50_db"),
+    "c80": ("c80", "c80_db"),
+    "distance": ("distance", "distance_m"),
+    "room": ("room",),
+    "rir": ("rir", "rir_id"),
+}
+
+
+def read_csv(
+    root: Path, *, columns: Columns | None = None, audio_root: str | os.PathLike[str] | None = None
+) -> list[Row]:
+    """Read a CSV, TSV or JSON-lines file of ratings.
+
+    It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
+    further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
+    are. Single votes can stand in several columns, in a list (JSON lines), or in rows of their own with the columns
+    `vote` and perhaps `listener`; they are then collected per clip.
+
+    Args:
+        root: Table, of which the suffix tells the format (`.csv`, `.tsv`, `.jsonl`).
+        columns: Standard columns (and `vote`) → columns of this table where they have other names, such as
+            `{"file": "clip", "mos": "score"}`; for `votes` a list of columns, one per listener.
+        audio_root: Folder that files are relative to; default: that of the table.
+
+    Returns:
+        Rows whose `corpus` is the name of the folder of the table, unless the table has such a column.
+
+    Raises:
+        FileNotFoundError: If there is no table.
+        ValueError: If it is not of these formats or lacks a column.
+    """
+    if not root.is_file():
+        raise FileNotFoundError(
+            f"{root} does not exist: pass a CSV, TSV or JSON-lines file with the columns file, mos"
+        )
+    records = _read_records(root)
+    try:
+        names = _standard_names(list(records[0]), columns or {})
+    except ValueError as error:
+        raise ValueError(f"{root} {error}") from error
+    folder = Path(audio_root) if audio_root is not None else root.parent
+    further = _further_columns(records, names)
+    rows = [
+        {**_row(record, names, folder), **{name: values[index] for name, values in further.items()}}
+        for index, record in enumerate(records)
+    ]
+    rows = rows_per_clip(rows) if _VOTE in names else rows
+    return [{**row, "corpus": row.get("corpus") or root.parent.name} for row in rows]
+
+
+def read_folder(
+    root: Path, *, columns: Columns | None = None, audio_root: str | os.PathLike[str] | None = None
+) -> list[Row]:
+    """Read a folder with exactly one table of ratings, which is told from other tables by its columns.
+
+    Args:
+        root: Folder; its own files are looked at, not those of folders in it.
+        columns: As in `read_csv`.
+        audio_root: As in `read_csv`.
+
+    Returns:
+        Rows as of `read_csv`.
+
+    Raises:
+        FileNotFoundError: If there is no folder, or no table of ratings in it.
+        ValueError: If there are several.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: pass one with clips and one table of ratings")
+    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (*_DELIMITERS, *_JSON_LINES)]
+    ratings, others = [], []
+    for path in tables:
+        try:
+            _standard_names(list(_read_records(path)[0]), columns or {})
+            ratings.append(path)
+        except ValueError as error:
+            others.append(f"{path.name} {error}")
+    if len(ratings) > 1:
+        raise ValueError(f"{root} holds several tables of ratings: {', '.join(map(str, ratings))}; pass one of them")
+    if not ratings:
+        found = "; ".join(others) or "it holds no CSV, TSV or JSON-lines file"
+        raise FileNotFoundError(f"{root} has no table with the columns file and mos: {found}")
+    return read_csv(ratings[0], columns=columns, audio_root=audio_root)
+
+
+def read_reverb(
+    root: Path, *, columns: Columns | None = None, audio_root: str | os.PathLike[str] | None = None
+) -> list[Row]:
+    """Read a test of reverberant speech: a folder with one table of ratings, which also tells about the rooms.
+
+    No public corpus with such a layout of its own is known to us; this is the folder that one makes of one's own test.
+
+    Args:
+        root: Folder, as of `read_folder`, or the table.
+        columns: As in `read_csv`; also for the columns below.
+        audio_root: As in `read_csv`.
+
+    Returns:
+        Rows with those of the columns `t60` and `edt` (s), `drr`, `c50` and `c80` (dB), `distance` (m), `room` and
+        `rir` that the table has, under these names (it may say `rt60` or `drr_db`), and all its further columns.
+
+    Raises:
+        FileNotFoundError: If there is no table of ratings.
+        ValueError: If there are several, or the table tells nothing about reverberation.
+    """
+    own = {name: columns[name] for name in _REVERBERATION_COLUMNS if columns and name in columns}
+    standard = {name: column for name, column in (columns or {}).items() if name not in own}
+    rows = (read_csv if root.is_file() else read_folder)(root, columns=standard, audio_root=audio_root)
+    in_table = {name.lower(): name for name in rows[0]}
+    found = {}
+    for name, known in _REVERBERATION_COLUMNS.items():
+        there = [own[name]] if name in own else [in_table[column] for column in known if column in in_table]
+        found.update({column: name for column in there[:1]})
+    if not found or set(found) - set(rows[0]):
+        needed = ", ".join(map(str, own.values() if own else _REVERBERATION_COLUMNS))
+        raise ValueError(f"{root}: the table lacks columns on reverberation ({needed}); it has {', '.join(rows[0])}")
+    return [{found.get(name, name): value for name, value in row.items()} for row in rows]
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix in _DELIMITERS:
+        return list(read_table(path, (), delimiter=_DELIMITERS[suffix]))
+    if suffix not in _JSON_LINES:
+        raise ValueError(f"{path} must be a CSV, TSV or JSON-lines file (.csv, .tsv, .jsonl)")
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: line {number} is not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}: line {number} is not a JSON object")
+        records.append(record)
+    if not records:
+        raise ValueError(f"{path} lists no files")
+    names = dict.fromkeys(name for record in records for name in record)
+    return [{name: record.get(name) for name in names} for record in records]
+
+
+def _standard_names(header: list[str], columns: Columns) -> dict[str, str | list[str]]:
+    """Standard column → column(s) of the table.
+
+    Raises:
+        ValueError: With a message that goes on from the name of the table.
+    """
+    lower = {name.lower(): name for name in reversed(header)}
+    known = {*STANDARD_COLUMNS, _VOTE} - {"audio", "file"}
+    names: dict[str, str | list[str]] = {name: lower[name] for name in known if name in lower}
+    if file := next((lower[name] for name in _FILE_COLUMNS if name in lower), None):
+        names["file"] = file
+    names |= {name: column if isinstance(column, str) else list(column) for name, column in columns.items()}
+    unknown = [name for name in columns if name not in {*known, "file"}]
+    listed = [column for value in names.values() for column in ([value] if isinstance(value, str) else value)]
+    missing = unknown or [column for column in listed if column not in header]
+    if "file" not in names:
+        missing.append("file")
+    if not {*DIMENSIONS, "votes", _VOTE} & set(names):
+        missing.append("mos")
+    if missing:
+        hint = "; columns={'file': ..., 'mos': ...} tells other names" if not columns else ""
+        what = "has no standard column(s)" if unknown else "lacks the column(s)"
+        raise ValueError(f"{what} {', '.join(missing)}; it has {', '.join(header)}{hint}")
+    return names
+
+
+def _row(record: dict[str, Any], names: Mapping[str, str | list[str]], folder: Path) -> Row:
+    row: Row = {}
+    for name, column in names.items():
+        row[name] = record[column] if isinstance(column, str) else [record[one] for one in column]
+    row["file"] = str(row["file"])
+    row["audio"] = str(folder / row["file"])
+    if row.get("reference_audio"):
+        row["reference_audio"] = str(folder / row["reference_audio"])
+    if isinstance(names.get("votes"), list):
+        row["listener"] = names["votes"]
+    elif _VOTE not in names and not isinstance(row.get("listener"), list):
+        row.pop("listener", None)
+    return row
+
+
+def _further_columns(
+    records: list[dict[str, Any]], names: Mapping[str, str | list[str]]
+) -> dict[str, list[float | str | None]]:
+    used = {column for value in names.values() for column in ([value] if isinstance(value, str) else value)}
+    return {name: _values([record[name] for record in records]) for name in records[0] if name not in used}
+
+
+def _values(cells: list[Any]) -> list[float | str | None]:
+    """Numbers if all cells are numbers or empty, else text."""
+    given = [None if cell == "" else cell for cell in cells]
+    try:
+        return [None if cell is None else float(cell) for cell in given]
+    except (TypeError, ValueError):
+        return [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in given]

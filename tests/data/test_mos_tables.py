@@ -1,0 +1,137 @@
+"""Tables of any origin, alone and in folders, and tests of reverberant speech."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mos_trees import write_clip, write_text
+
+from jsqa_hf.data import load_mos
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.wav", "b.wav"):
+        write_clip(tmp_path / "my test" / "clips" / name)
+    return tmp_path / "my test"
+
+
+def test_standard_columns_are_recognised_and_further_ones_kept(folder: Path) -> None:
+    table = write_text(
+        folder / "ratings.csv",
+        "Filename,MOS,noisiness,n_votes,system,split,snr_db,codec",
+        "clips/a.wav,3.5,,12,s1,train,10,opus",
+        "clips/b.wav,2,4,12,s2,test,,amr",
+        encoding="utf-8-sig",
+        newline="\r\n",
+    )
+    first, second = load_mos("csv", table)
+    assert first == {
+        "audio": {"bytes": None, "path": str(folder / "clips" / "a.wav")},
+        "file": "clips/a.wav",
+        "mos": 3.5,
+        "noisiness": None,
+        "n_votes": 12,
+        "system": "s1",
+        "corpus": "my test",
+        "split": "train",
+        "snr_db": 10.0,
+        "codec": "opus",
+    }
+    assert (second["noisiness"], second["snr_db"]) == (4.0, None)
+    assert load_mos("csv", table, split="test")["file"][:] == ["clips/b.wav"]
+
+
+def test_other_names_and_another_folder(folder: Path) -> None:
+    table = write_text(folder / "list.tsv", "clip\tscore\traters", "a.wav\t80\t3", "b.wav\t20\t3")
+    rated = load_mos(
+        "csv",
+        table,
+        columns={"file": "clip", "mos": "score", "n_votes": "raters"},
+        audio_root=folder / "clips",
+        score_range=(0, 100),
+    )
+    assert (rated["mos"][:], rated["n_votes"][:]) == ([80.0, 20.0], [3, 3])
+
+
+def test_votes_in_columns(folder: Path) -> None:
+    table = write_text(folder / "votes.csv", "file,anna,bert,carl", "clips/a.wav,5,3,", "clips/b.wav,2,2,2")
+    rated = load_mos("csv", table, columns={"votes": ["anna", "bert", "carl"]})
+    assert rated["votes"][:] == [[5.0, 3.0], [2.0, 2.0, 2.0]]
+    assert rated["listener"][:] == [["anna", "bert"], ["anna", "bert", "carl"]]
+    assert (rated["mos"][:], rated["n_votes"][:]) == ([4.0, 2.0], [2, 3])
+    assert rated["mos_std"][:] == [pytest.approx(2**0.5), 0.0]
+
+
+def test_votes_in_rows(folder: Path) -> None:
+    rows = ("clips/a.wav,anna,5,opus,1", "clips/b.wav,anna,2,amr,2", "clips/a.wav,bert,2,opus,3")
+    table = write_text(folder / "votes.csv", "file,rater,vote,codec,second", *rows)
+    rated = load_mos("csv", table, columns={"listener": "rater"})
+    assert rated[0]["votes"] == [5.0, 2.0]
+    assert rated[0]["listener"] == ["anna", "bert"]
+    assert (rated["mos"][:], rated["codec"][:]) == ([3.5, 2.0], ["opus", "amr"])
+    assert rated["second"][:] == [None, 2.0]
+
+
+def test_json_lines(folder: Path) -> None:
+    records = [
+        {"audio": "clips/a.wav", "mos": 3.5, "votes": [3, 4], "listener": ["x", "y"]},
+        {"audio": "clips/b.wav", "mos": None, "signal": 2, "room": {"height": 3}},
+    ]
+    table = write_text(folder / "ratings.jsonl", *map(json.dumps, records), "")
+    first, second = load_mos("csv", table)
+    assert (first["votes"], first["listener"], first["mos_std"]) == ([3.0, 4.0], ["x", "y"], pytest.approx(0.5**0.5))
+    assert (second["mos"], second["signal"], second["room"]) == (None, 2.0, '{"height": 3}')
+
+
+def test_a_folder_knows_its_table_by_the_columns(folder: Path) -> None:
+    write_text(folder / "talkers.csv", "talker,sex", "f1,f")
+    with pytest.raises(FileNotFoundError, match=r"no table with the columns file and mos: talkers\.csv lacks"):
+        load_mos("folder", folder)
+    write_text(folder / "scores.csv", "file,mos", "clips/a.wav,3")
+    assert load_mos("folder", folder)["mos"][:] == [3.0]
+    write_text(folder / "more.jsonl", '{"file": "clips/b.wav", "mos": 2}')
+    with pytest.raises(ValueError, match=r"several tables of ratings: .*more\.jsonl, .*scores\.csv"):
+        load_mos("folder", folder)
+
+
+def test_reverberation_columns_have_one_name(folder: Path) -> None:
+    write_text(folder / "scores.csv", "file,mos,RT60,drr_db,room,lamps", "clips/a.wav,3,0.6,-2.5,kitchen,4")
+    (row,) = load_mos("reverb", folder)
+    assert (row["t60"], row["drr"], row["room"], row["lamps"]) == (0.6, -2.5, "kitchen", 4.0)
+    write_text(folder / "scores.csv", "file,mos,decay", "clips/a.wav,3,0.6")
+    assert load_mos("reverb", folder, columns={"t60": "decay"})["t60"][:] == [0.6]
+    with pytest.raises(ValueError, match=r"lacks columns on reverberation \(t60, edt"):
+        load_mos("reverb", folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("file,score\na.wav,3\n", {}, r"ratings\.csv lacks the column\(s\) mos; it has file, score; columns="),
+        ("clip,mos\na.wav,3\n", {}, r"ratings\.csv lacks the column\(s\) file"),
+        ("file,mos\na.wav,3\n", {"columns": {"mos": "score"}}, r"lacks the column\(s\) score"),
+        ("file,mos\na.wav,3\n", {"columns": {"naturalness": "mos"}}, r"no standard column\(s\) naturalness"),
+        ("file,mos\n", {}, "lists no files"),
+        ("file,mos\na.wav,3\n", {"split": "test"}, "has no splits"),
+        ("file,mos,split\na.wav,3,train\n", {"split": "test"}, "no rows of split test; its splits are train"),
+    ],
+)
+def test_tables_that_lack_something(tmp_path: Path, text: str, options: dict, message: str) -> None:
+    (tmp_path / "ratings.csv").write_text(text)
+    write_clip(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=message):
+        load_mos("csv", tmp_path / "ratings.csv", **options)
+
+
+def test_files_of_other_formats_and_broken_json(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere.csv does not exist"):
+        load_mos("csv", tmp_path / "nowhere.csv")
+    with pytest.raises(ValueError, match=r"ratings\.xls must be a CSV"):
+        load_mos("csv", write_text(tmp_path / "ratings.xls", "file"))
+    with pytest.raises(ValueError, match="line 2 is not JSON"):
+        load_mos("csv", write_text(tmp_path / "ratings.jsonl", '{"file": "a", "mos": 1}', "{"))
+    with pytest.raises(FileNotFoundError, match="not a folder"):
+        load_mos("folder", tmp_path / "nowhere")
