@@ -215,6 +215,7 @@ def _load(
     check: Check | None,
     options: dict[str, Any],
 ) -> datasets.Dataset | datasets.IterableDataset:
+    # A misspelt on_error or check is an error before a long search, not after it.
     existing_rows([], what=name, on_error=on_error, check=check)
     options = {option: value for option, value in options.items() if value is not None}
     if name == "hub" or root.startswith(HUB_PREFIX):

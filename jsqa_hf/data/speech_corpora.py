@@ -93,12 +93,17 @@ def list_common_voice(root: str, *, split: str = "validated", text: bool = False
 
 
 def _part_folders(root: str, parts: Sequence[str] | None, what: str, name: re.Pattern[str]) -> list[Path]:
-    path = Path(root).absolute()
-    if path.is_dir() and any(entry.name.isdigit() or name.fullmatch(entry.stem) for entry in path.iterdir()):
+    try:
+        base = corpus_root(root, expected=_PARTS, what=what)
+    except FileNotFoundError:
+        path = Path(root).absolute()
+        # A part holds folders of speakers, whose names are numbers, or, where someone flattened it, the files.
+        inside = path.iterdir() if path.is_dir() else ()
+        if not any(entry.name.isdigit() or name.fullmatch(entry.stem) for entry in inside):
+            raise
         if parts is not None and list(parts) != [path.name]:
-            raise ValueError(f"{path} is one part of {what}: pass the folder above it to choose parts")
+            raise ValueError(f"{path} is one part of {what}: pass the folder above it to choose parts") from None
         return [path]
-    base = corpus_root(root, expected=_PARTS, what=what)
     found = sorted(folder for pattern in _PARTS for folder in base.glob(pattern) if folder.is_dir())
     missing = sorted(set(parts or ()) - {folder.name for folder in found})
     if missing or (parts is not None and not parts):

@@ -190,6 +190,14 @@ def test_a_search_looks_for_nothing_that_scoring_would_not_take() -> None:
     assert AUDIO_SUFFIXES < AUDIO_EXTENSIONS
 
 
+def test_every_corpus_is_documented() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="no corpus: pass NAME:PATH with one of ") as error:
+        parse_source("unknown:/data")
+    for name in str(error.value).rpartition(" one of ")[2].split(", "):
+        assert f"| `{name}` |" in documented
+
+
 class TestParseSource:
     def test_name_and_root(self, tmp_path: Path) -> None:
         assert parse_source("librispeech:/data/LibriSpeech") == ("librispeech", "/data/LibriSpeech")

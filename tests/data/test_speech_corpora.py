@@ -44,6 +44,10 @@ class TestLibriSpeech:
             "corpus": "librispeech",
         }
 
+    def test_other_folders_beside_the_corpus_do_not_matter(self, corpus: Path) -> None:
+        touch(corpus.parent, "2024/notes.wav")
+        assert len(load_speech("librispeech", corpus.parent)) == 4
+
     def test_parts_by_option_and_by_folder(self, corpus: Path) -> None:
         by_option = load_speech("librispeech", corpus, parts=["train-clean-100"])
         by_folder = load_speech("librispeech", corpus / "train-clean-100")
