@@ -58,9 +58,14 @@ class Chain:
         """Whether the level of the result is part of the distortion."""
         return any(distortion.sets_level for distortion in self.distortions)
 
+    @property
+    def uses_level(self) -> bool:
+        """Whether the level of the speech matters to any of the distortions."""
+        return any(distortion.uses_level for distortion in self.distortions)
+
     def apply(
-        self, speech: NDArray[np.float64], rng: np.random.Generator, sampling_rate: int
-    ) -> tuple[list[NDArray[np.float64]], Link, list[Link]]:
+        self, speech: NDArray[np.float32], rng: np.random.Generator, sampling_rate: int
+    ) -> tuple[list[NDArray[Any]], Link, list[Link]]:
         """Make the clips of one ladder.
 
         Args:
@@ -76,7 +81,8 @@ class Chain:
         """
         varied = self.distortions[int(rng.integers(len(self.distortions)))]
         severities = self.samplers[varied.name].sample(rng).ravel().tolist()
-        clips = [speech]
+        single_precision = all(distortion.single_precision for distortion in self.distortions)
+        clips = [speech if single_precision else speech.astype(np.float64)]
         links = []
         for distortion in self.distortions:
             try:

@@ -30,11 +30,11 @@ class Excerpt(NamedTuple):
     """A stretch of a recording.
 
     Attributes:
-        samples: Shape `(time,)`, float64, mono, at the rate asked for.
+        samples: Shape `(time,)`, float32, mono, at the rate asked for.
         offset_s: Where it starts in the recording, in seconds.
     """
 
-    samples: NDArray[np.float64]
+    samples: NDArray[np.float32]
     offset_s: float
 
 
@@ -54,10 +54,10 @@ class Recording:
     """
 
     def __init__(self, audio: Any) -> None:
-        self._samples: NDArray[np.float64] | None = None
+        self._samples: NDArray[np.float32] | None = None
         self._source: str | bytes | None = None
         if isinstance(audio, Mapping) and audio.get("array") is not None:
-            samples = np.atleast_2d(np.asarray(audio["array"], dtype=np.float64))
+            samples = np.atleast_2d(np.asarray(audio["array"], dtype=np.float32))
             self._samples, self.sampling_rate = _mono(samples), int(audio["sampling_rate"])
         else:
             source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
@@ -77,7 +77,7 @@ class Recording:
         if self.length == 0:
             raise ValueError("the audio holds no samples")
 
-    def read(self, sampling_rate: int, start: int = 0, length: int | None = None) -> NDArray[np.float64]:
+    def read(self, sampling_rate: int, start: int = 0, length: int | None = None) -> NDArray[np.float32]:
         """Read samples, average the channels and resample.
 
         Args:
@@ -86,7 +86,7 @@ class Recording:
             length: Number of samples of the result, at its rate; all that follow if None.
 
         Returns:
-            Shape `(time,)`, float64; less than `length` where the recording ends.
+            Shape `(time,)`, float32; less than `length` where the recording ends.
 
         Raises:
             ValueError: If the samples cannot be decoded, or are NaN or infinite.
@@ -101,13 +101,13 @@ class Recording:
             native = soxr.resample(native, self.sampling_rate, sampling_rate, quality="HQ")
         return native if length is None else native[:length]
 
-    def _read_native(self, start: int, stop: int) -> NDArray[np.float64]:
+    def _read_native(self, start: int, stop: int) -> NDArray[np.float32]:
         if self._samples is None:
             assert self._source is not None
             try:
                 with soundfile.SoundFile(_opened(self._source)) as sound:
                     sound.seek(start)
-                    block = sound.read(stop - start, dtype="float64", always_2d=True)
+                    block = sound.read(stop - start, dtype="float32", always_2d=True)
                 if len(block) == stop - start:
                     return _mono(block.T)
             except soundfile.SoundFileError:
@@ -123,8 +123,8 @@ class Recording:
         self._samples = _mono(samples)
 
 
-def _mono(samples: NDArray[Any]) -> NDArray[np.float64]:
-    return samples[0].astype(np.float64) if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64)
+def _mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _opened(source: str | bytes) -> str | io.BytesIO:
@@ -142,7 +142,7 @@ def _seekable_header(source: str | bytes) -> tuple[int, int] | None:
     return None
 
 
-def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float64]:
+def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float32]:
     """Decode one value of an audio column, average its channels and resample it.
 
     Args:
@@ -150,7 +150,7 @@ def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float64]:
         sampling_rate: Of the result, in Hz.
 
     Returns:
-        Shape `(time,)`, float64.
+        Shape `(time,)`, float32.
 
     Raises:
         ValueError: If it cannot be decoded, is empty, or holds NaN or infinite samples.

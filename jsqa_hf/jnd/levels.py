@@ -48,7 +48,7 @@ def rms_level(samples: NDArray[Any]) -> float:
     """Return the long-term level of a signal.
 
     Args:
-        samples: Shape `(time,)`, full scale at 1.0.
+        samples: Shape `(time,)`, full scale at 1.0; float32 is measured in single precision.
 
     Returns:
         10 log10 of the mean square, in dBov. A DC offset counts as part of the signal.
@@ -74,7 +74,7 @@ def active_speech_level(samples: NDArray[Any], sampling_rate: int) -> ActiveSpee
     fast and moved the level of 60 such clips by 0.005 dB at most.
 
     Args:
-        samples: Shape `(time,)`, full scale at 1.0.
+        samples: Shape `(time,)`, full scale at 1.0; float32 is measured in single precision.
         sampling_rate: In Hz.
 
     Returns:
@@ -91,26 +91,35 @@ def active_speech_level(samples: NDArray[Any], sampling_rate: int) -> ActiveSpee
     mean_square = _mean_square(samples)
     rms_dbov = 10 * math.log10(mean_square)
     step = max(1, min(sampling_rate // _ENVELOPE_RATE, samples.size))
-    magnitudes = np.abs(samples[: samples.size // step * step]).reshape(-1, step).mean(axis=1)
-    envelope = _envelope(magnitudes / math.sqrt(mean_square), sampling_rate / step)
+    envelope = _envelope(_magnitudes(samples, step) / math.sqrt(mean_square), sampling_rate / step)
     excess_db = _active_excess_db(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
     return ActiveSpeechLevel(rms_dbov + excess_db, rms_dbov, 10 ** (-excess_db / 10))
 
 
-def _checked(samples: NDArray[Any]) -> NDArray[np.float64]:
-    samples = np.asarray(samples, dtype=np.float64)
+def _checked(samples: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    samples = np.asarray(samples)
+    if samples.dtype not in (np.float32, np.float64):
+        samples = samples.astype(np.float64)
     if samples.ndim != 1 or samples.size == 0:
         raise ValueError(f"a level needs samples of shape (time,) with time > 0, got shape {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise ValueError("the signal contains NaN or infinite samples")
     return samples
 
 
-def _mean_square(samples: NDArray[np.float64]) -> float:
+def _mean_square(samples: NDArray[np.floating[Any]]) -> float:
     mean_square = float(np.dot(samples, samples)) / samples.size
+    # One sum tells of all samples whether they are finite.
+    if not math.isfinite(mean_square):
+        raise ValueError("the signal contains NaN or infinite samples")
     if mean_square < np.finfo(np.float64).tiny:
         raise ValueError("the signal is digital silence, which has no level in dB")
     return mean_square
+
+
+def _magnitudes(samples: NDArray[np.floating[Any]], step: int) -> NDArray[np.float64]:
+    """Mean magnitude of every `step` samples; what is left over at the end is not counted."""
+    blocks = np.abs(samples[: samples.size // step * step]).reshape(-1, step)
+    # A product with ones sums short rows several times as fast as `sum` does.
+    return (blocks @ np.full(step, 1 / step, dtype=blocks.dtype)).astype(np.float64)
 
 
 def _envelope(magnitudes: NDArray[np.float64], rate: float) -> NDArray[np.float64]:

@@ -88,7 +88,7 @@ def mix_at_snrs(
     method: SpeechLevel = "rms" if speech_level == "rms" else "p56"
     levelled = bring_to_level(mixtures, level_dbov, sampling_rate, speech_level=method)
     return [
-        Mixture(samples, float(snr_db), level, gain, float(noise_gain) + gain)
+        Mixture(samples, float(snr_db), level, gain, noise_gain + gain)
         for snr_db, noise_gain, samples, level, gain in zip(snrs_db, noise_gains_db, *levelled, strict=True)
     ]
 
@@ -100,16 +100,16 @@ def add_at_snrs(
     sampling_rate: int = 16000,
     *,
     speech_level: SpeechLevel | float = "p56",
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[list[NDArray[Any]], list[float]]:
     """Add one noise to one speech signal at several SNRs; the speech keeps its level.
 
     Arguments and errors are those of `mix_at_snrs`.
 
     Returns:
-        The mixtures, shape `(snrs, time)`, which may exceed full scale, and the gains of the noise in dB, `(snrs,)`.
+        The mixtures, each of shape `(time,)`, in single precision if both signals are, which may exceed full scale;
+        and the gains of the noise in dB.
     """
-    speech = np.asarray(speech, dtype=np.float64)
-    noise = np.asarray(noise, dtype=np.float64)
+    speech, noise = _floating(speech), _floating(noise)
     if speech.shape != noise.shape:
         raise ValueError(
             f"speech and noise must have the same length, got shapes {speech.shape} and {noise.shape}; "
@@ -117,11 +117,11 @@ def add_at_snrs(
         )
     if not np.isfinite(snrs_db).all():
         raise ValueError(f"SNRs must be finite, got {list(snrs_db)}")
-    if speech.size == 0 or not np.isfinite(speech).all():
-        raise ValueError("the speech contains NaN or infinite samples, or has no samples")
     measured_dbov = measure_speech(speech, sampling_rate, speech_level)
-    noise_gains_db = measured_dbov - rms_level(noise) - np.asarray(snrs_db, dtype=np.float64)
-    return speech + _amplitude(noise_gains_db)[:, np.newaxis] * noise, noise_gains_db
+    if not np.isfinite(measured_dbov):
+        raise ValueError(f"the level of the speech must be finite, got {measured_dbov}")
+    noise_gains_db = [float(measured_dbov - rms_level(noise) - snr_db) for snr_db in snrs_db]
+    return [speech + _amplitude(gain_db) * noise for gain_db in noise_gains_db], noise_gains_db
 
 
 class Levelled(NamedTuple):
@@ -139,7 +139,7 @@ class Levelled(NamedTuple):
 
 
 def bring_to_level(
-    clips: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+    clips: Sequence[NDArray[Any]],
     level_dbov: float | None = NOMINAL_LEVEL_DBOV,
     sampling_rate: int = 16000,
     *,
@@ -159,16 +159,18 @@ def bring_to_level(
     Raises:
         ValueError: If a clip is silent or not finite.
     """
-    levels_dbov = np.array([measure_speech(clip, sampling_rate, speech_level) for clip in clips])
-    gains_db = np.zeros(len(clips)) if level_dbov is None else level_dbov - levels_dbov
-    peaks = np.array([max(clip.max(), -clip.min()) for clip in clips])
-    peak = float((peaks * _amplitude(gains_db)).max())
-    gains_db = gains_db + min(0.0, float(20 * np.log10(FULL_SCALE / peak)))
-    scaled = [(clip * gain).astype(np.float32) for clip, gain in zip(clips, _amplitude(gains_db), strict=True)]
-    for clip in scaled:
+    levels_dbov = [measure_speech(clip, sampling_rate, speech_level) for clip in clips]
+    gains_db = [0.0 if level_dbov is None else level_dbov - level for level in levels_dbov]
+    peaks = [max(clip.max(), -clip.min()) * _amplitude(gain) for clip, gain in zip(clips, gains_db, strict=True)]
+    excess_db = max(0.0, 20 * float(np.log10(max(peaks) / FULL_SCALE)))
+    gains_db = [gain - excess_db for gain in gains_db]
+    scaled = [
+        (clip * _amplitude(gain)).astype(np.float32, copy=False) for clip, gain in zip(clips, gains_db, strict=True)
+    ]
+    if excess_db > 0:
         # Only rounding is left to clip.
-        np.clip(clip, -FULL_SCALE, FULL_SCALE, out=clip)
-    return Levelled(scaled, (levels_dbov + gains_db).tolist(), gains_db.tolist())
+        scaled = [np.clip(clip, -FULL_SCALE, FULL_SCALE) for clip in scaled]
+    return Levelled(scaled, [level + gain for level, gain in zip(levels_dbov, gains_db, strict=True)], gains_db)
 
 
 def loop_to_length(noise: NDArray[Any], offset: int, length: int) -> NDArray[Any]:
@@ -191,12 +193,13 @@ def loop_to_length(noise: NDArray[Any], offset: int, length: int) -> NDArray[Any
     if offset < 0 or length < 0:
         raise ValueError(f"offset and length must not be negative, got {offset} and {length}")
     start = offset % noise.size
-    if start + length <= noise.size:
-        return noise[start : start + length].copy()
-    return np.take(noise, np.arange(start, start + length), mode="wrap")
+    pieces = [noise[start : start + length]]
+    missing = length - pieces[0].size
+    pieces += [noise] * (missing // noise.size) + [noise[: missing % noise.size]]
+    return np.concatenate(pieces)
 
 
-def measure_speech(speech: NDArray[np.float64], sampling_rate: int, speech_level: SpeechLevel | float) -> float:
+def measure_speech(speech: NDArray[Any], sampling_rate: int, speech_level: SpeechLevel | float) -> float:
     """Level of speech in dBov by the method that `speech_level` names, or `speech_level` itself if it is a number."""
     if speech_level == "p56":
         return active_speech_level(speech, sampling_rate).level_dbov
@@ -207,5 +210,10 @@ def measure_speech(speech: NDArray[np.float64], sampling_rate: int, speech_level
     return float(speech_level)
 
 
-def _amplitude(gain_db: Any) -> Any:
-    return 10.0 ** (np.asarray(gain_db) / 20)
+def _amplitude(gain_db: float) -> float:
+    return 10.0 ** (gain_db / 20)
+
+
+def _floating(samples: NDArray[Any]) -> NDArray[Any]:
+    samples = np.asarray(samples)
+    return samples if samples.dtype in (np.float32, np.float64) else samples.astype(np.float64)

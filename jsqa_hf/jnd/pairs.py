@@ -209,9 +209,12 @@ class JNDPairGenerator:
         speech_rng, chain_rng, level_rng = self._random_streams(str(speech_id), int(repetition))
         try:
             speech = draw_speech(speech_rng, audio, self.sampling_rate, self.duration_s)
-            gain_db = NOMINAL_LEVEL_DBOV - measure_speech(speech.samples, self.sampling_rate, self.speech_level)
             chain = self.chains[int(chain_rng.integers(len(self.chains)))]
-            clips, varied, links = chain.apply(speech.samples * 10 ** (gain_db / 20), chain_rng, self.sampling_rate)
+            gain_db = 0.0
+            if chain.uses_level:
+                gain_db = NOMINAL_LEVEL_DBOV - measure_speech(speech.samples, self.sampling_rate, self.speech_level)
+            scaled = speech.samples if gain_db == 0 else speech.samples * 10 ** (gain_db / 20)
+            clips, varied, links = chain.apply(scaled, chain_rng, self.sampling_rate)
             level_dbov = None if chain.sets_level else level_rng.uniform(*self.level_range)
             levelled = bring_to_level(clips, level_dbov, self.sampling_rate, speech_level=self.speech_level)
         except ValueError as error:

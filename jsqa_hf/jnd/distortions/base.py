@@ -32,13 +32,13 @@ class Distorted(NamedTuple):
     """Result of one distortion at one severity.
 
     Attributes:
-        samples: Shape `(time,)`, float64, as long as the speech was and aligned with it. May exceed full scale;
+        samples: Shape `(time,)`, as long as the speech was and aligned with it. May exceed full scale;
             whoever quantises scales first.
         measured: What was measured on the result or on what was applied, by name with unit, such as
             `{"snr_db": 12.0}` or `{"c50_db": 3.1, "t60_s": 0.4}`.
     """
 
-    samples: NDArray[np.float64]
+    samples: NDArray[Any]
     measured: dict[str, float]
 
 
@@ -79,6 +79,8 @@ class Distortion(ABC):
         discrete: True if severities between those of the grid do not exist (the bit rates of a codec).
         worse: Which end of the severity is the worse one.
         sets_level: True if the level of the result is the point of it, so that clips are not brought to one level.
+        uses_level: False if another level of the speech changes nothing but the level of the result.
+        single_precision: True if speech in float32 is as good as in float64.
         material: What recordings it needs: rows of `noise`, `talkers` or `rirs` as first argument; None for none.
         requires: Modules outside the core installation that it needs.
     """
@@ -92,6 +94,8 @@ class Distortion(ABC):
     discrete: ClassVar[bool] = False
     worse: ClassVar[Literal["lower", "higher"]] = "higher"
     sets_level: ClassVar[bool] = False
+    uses_level: ClassVar[bool] = True
+    single_precision: ClassVar[bool] = False
     material: ClassVar[Material | None] = None
     requires: ClassVar[tuple[str, ...]] = ()
 
@@ -133,12 +137,12 @@ class Distortion(ABC):
 
     @abstractmethod
     def distort(
-        self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
+        self, speech: NDArray[Any], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:
         """Distort one signal at several severities.
 
         Args:
-            speech: Shape `(time,)`, not silent.
+            speech: Shape `(time,)`, float64 (or float32 for `single_precision`), not silent.
             severities: In the unit of the threshold.
             draw: From `draw` with the length of this speech.
             sampling_rate: In Hz.

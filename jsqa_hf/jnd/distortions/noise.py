@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..excerpts import Recordings
 from ..levels import active_speech_level, rms_level
-from ..mixing import SpeechLevel, add_at_snrs
+from ..mixing import NOMINAL_LEVEL_DBOV, SpeechLevel, add_at_snrs
 from ..thresholds import SNR_THRESHOLD
 from .base import Distorted, Distortion, Draw, Stage, register
 
@@ -38,6 +38,8 @@ class AdditiveNoise(Distortion):
     # Our choice: from noise that masks half of the words to noise that is hardly heard.
     severity_range = (-5.0, 40.0)
     worse = "lower"
+    uses_level = False
+    single_precision = True
     material = "noise"
 
     def __init__(self, noise: Rows, *, speech_level: SpeechLevel = "p56", **options: Any) -> None:
@@ -58,7 +60,7 @@ class AdditiveNoise(Distortion):
         return Draw(excerpt.samples, cast(dict[str, str | int | float], provenance))
 
     def distort(
-        self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
+        self, speech: NDArray[Any], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:
         """Add the noise at each SNR; the speech keeps its level."""
         mixtures, _ = add_at_snrs(speech, draw.values, severities, sampling_rate, speech_level=self.speech_level)
@@ -91,6 +93,8 @@ class CompetingTalkers(Distortion):
     )
     severity_range = (-5.0, 40.0)
     worse = "lower"
+    uses_level = False
+    single_precision = True
     material = "talkers"
 
     def __init__(self, talkers: Rows, *, number_of_talkers: tuple[int, int] = (1, 8), **options: Any) -> None:
@@ -104,17 +108,17 @@ class CompetingTalkers(Distortion):
     def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
         """Draw the talkers and what they say, and mix them."""
         low, high = self.number_of_talkers
-        mixture = np.zeros(length)
+        mixture = np.zeros(length, dtype=np.float32)
         names = []
         for _ in range(int(rng.integers(low, high + 1))):
             excerpt, row = self.talkers.draw(rng, sampling_rate, length)
             level_dbov = active_speech_level(excerpt.samples, sampling_rate).level_dbov
-            mixture += excerpt.samples * 10 ** (-level_dbov / 20)
+            mixture += excerpt.samples * 10 ** ((NOMINAL_LEVEL_DBOV - level_dbov) / 20)
             names.append(f"{row['speech_id']}@{excerpt.offset_s:.6f}")
         return Draw(mixture, {"number_of_talkers": len(names), "talkers": " ".join(names)})
 
     def distort(
-        self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
+        self, speech: NDArray[Any], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:
         """Add the talkers at each ratio; the speech keeps its level."""
         # To the levels of both as speech, not to that of the masker as noise.

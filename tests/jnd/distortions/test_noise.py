@@ -45,7 +45,7 @@ def test_noise_has_the_snr_asked_for_and_leaves_the_speech_as_it_is(seed: int, s
     for snr_db, result in zip(snrs_db, distortion.distort(speech, snrs_db, draw, SAMPLING_RATE), strict=True):
         noise = result.samples - speech
         realised = active_speech_level(speech, SAMPLING_RATE).level_dbov - rms_level(noise)
-        assert realised == pytest.approx(snr_db, abs=1e-6)
+        assert realised == pytest.approx(snr_db, abs=1e-3)
         assert result.measured == {"snr_db": snr_db}
 
 
@@ -70,7 +70,7 @@ def test_all_talkers_are_equally_loud_however_they_were_recorded() -> None:
     for seed in range(10):
         draw = distortion.draw(np.random.default_rng(seed), SAMPLING_RATE, SAMPLING_RATE)
         levels.append(active_speech_level(draw.values, SAMPLING_RATE).level_dbov)
-    np.testing.assert_allclose(levels, 0.0, atol=1e-6)
+    np.testing.assert_allclose(levels, -26.0, atol=1e-4)
 
 
 def test_the_number_of_talkers_varies_within_its_range() -> None:
