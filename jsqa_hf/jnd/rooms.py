@@ -17,7 +17,7 @@ ONSET_DB = 20.0
 # Our choice: long enough for the filters of a loudspeaker to reach their peak, too short for most reflections.
 PEAK_SEARCH_S = 0.001
 EARLY_S = 0.05
-# The usual half-width of the direct sound, about as long as the head-related impulse response (Zahorik 2002).
+# As irStats of the IoSR toolbox takes it, after Zahorik (JASA 2002): about the length of a head-related response.
 DIRECT_S = 0.0025
 
 # Evaluation ranges of the decay curve in dB: T30 and T20 with the headroom of 10 dB above the noise that ISO 3382-1

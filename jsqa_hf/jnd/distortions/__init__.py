@@ -10,12 +10,15 @@ from .level import Level
 from .mnru import MNRU
 from .noise import AdditiveNoise, CompetingTalkers
 from .packet_loss import BurstLoss, PacketLoss
+from .reverberation import DirectToReverberant, Reverberation
+from .room import SimulatedRoom
 
 __all__ = [
     "AdditiveNoise",
     "CompetingTalkers",
     "BurstLoss",
     "Clipping",
+    "DirectToReverberant",
     "Distorted",
     "Distortion",
     "Draw",
@@ -25,6 +28,8 @@ __all__ = [
     "LowPass",
     "MNRU",
     "PacketLoss",
+    "Reverberation",
+    "SimulatedRoom",
     "Stage",
     "TelephoneBand",
     "make_distortion",
