@@ -33,8 +33,8 @@ class Level(Distortion):
             "JND: our choice between two published ones, 0.4 dB for steady noise (Miller, JASA 1947) and 2.0 dB for "
             "sentences (broadband gain, d' = 1, 41 hearing-impaired listeners, independent of their hearing loss: "
             "Caswell-Midwinter and Whitmer, Trends in Hearing 2019, PMC6862772). Clearly different: our choice, 2.5 "
-            "times the JND of sentences, about the ratio of the two steps of SNR. The auditory model Zimtohrli 0.2.1 is "
-            "less sensitive: 5 dB of level are for it as large as 3 dB of SNR."
+            "times the JND of sentences, about the ratio of the two steps of SNR. The auditory model Zimtohrli 0.2.1 "
+            "is less sensitive: 5 dB of level are for it as large as 3 dB of SNR."
         ),
     )
     severity_range = (-46.0, -26.0)
