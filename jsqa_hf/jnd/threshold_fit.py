@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .calibration import Calibration, distorted_clips, rising_interp
 from .distortions.base import Distortion
 from .judges import Judge
+from .thresholds import Threshold
 
 # Our choices: where steps start, and how large they are in JNDs of the threshold that the distortion has.
 STARTS = 6
@@ -31,6 +32,8 @@ class StepFit:
         just_noticeable, clearly_different: Median over the utterances, a difference or on a logarithmic scale a ratio;
             infinite if the rest of the range is not enough.
         just_noticeable_interval, clearly_different_interval: 95 % bootstrap intervals over the utterances.
+        remaining: The step up to the end of the range as a share of the clearly different one, at most 1: median over
+            the utterances of the root of the distance, which grows about in proportion to the step.
     """
 
     severity: float
@@ -38,6 +41,7 @@ class StepFit:
     just_noticeable_interval: Interval
     clearly_different: float
     clearly_different_interval: Interval
+    remaining: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class ThresholdFit:
     """What a judge would set as thresholds of a distortion.
 
     Attributes:
-        distortion, quantity, unit, scale: Of the threshold that the distortion has.
+        distortion: Name of the distortion.
+        threshold: That it has.
+        severity_range: That it has.
         judge: Name of the judge.
         utterances: Number of utterances.
         steps: By the severity that they start from.
@@ -55,22 +61,21 @@ class ThresholdFit:
     """
 
     distortion: str
-    quantity: str
-    unit: str
-    scale: Literal["linear", "log"]
+    threshold: Threshold
+    severity_range: tuple[float, float]
     judge: str
     utterances: int
     steps: tuple[StepFit, ...]
     just_noticeable: float = field(init=False)
     clearly_different: float = field(init=False)
     growth: tuple[tuple[float, float], ...] = field(init=False)
-    severity_range: tuple[float, float]
 
     def __post_init__(self) -> None:
-        to, back = _axis(self.scale)
+        to, back = _axis(self.threshold.scale)
         starts = to(np.array([step.severity for step in self.steps]))
         clear = to(np.array([step.clearly_different for step in self.steps]))
-        smallest, knots = _growth(starts, clear, to(np.array(self.severity_range)))
+        remaining = np.array([step.remaining for step in self.steps])
+        smallest, knots = _growth(starts, clear, remaining, to(np.array(self.severity_range)))
         growth = tuple((float(value), float(image)) for value, image in back(np.array(knots).reshape(-1, 2)))
         object.__setattr__(self, "just_noticeable", min(step.just_noticeable for step in self.steps))
         object.__setattr__(self, "clearly_different", float(back(smallest)))
@@ -111,6 +116,7 @@ def fit_threshold(
     severities = np.unique(np.concatenate([np.append(ends, start) for start, ends in grid]))
     targets = np.sqrt([calibration.just_noticeable, calibration.clearly_different])
     found = np.empty((len(speech), len(grid), 2))
+    remaining = np.empty((len(speech), len(grid)))
     for row, utterance in enumerate(speech):
         rng = np.random.default_rng([seed, row])
         clips = distorted_clips(distortion, utterance, _values(severities, back, distortion), rng, sampling_rate)
@@ -119,18 +125,17 @@ def fit_threshold(
             distances = [judge.distance(by_severity[start], by_severity[end], sampling_rate) for end in ends]
             roots = np.sqrt(np.maximum.accumulate([0.0, *distances]))
             found[row, column] = rising_interp(targets, roots, np.append(0.0, ends - start), beyond=np.inf)
+            remaining[row, column] = min(1.0, roots[-1] / targets[1])
     return ThresholdFit(
         distortion.name,
-        distortion.threshold.quantity,
-        distortion.threshold.unit,
-        distortion.threshold.scale,
+        distortion.threshold,
+        distortion.severity_range,
         judge.name,
         len(speech),
         tuple(
-            _step_fit(float(back(start)), back(found[:, column]), np.random.default_rng([seed, len(speech), column]))
+            _step_fit(float(back(start)), back(found[:, column]), float(np.median(remaining[:, column])), seed)
             for column, (start, _) in enumerate(grid)
         ),
-        distortion.severity_range,
     )
 
 
@@ -160,30 +165,31 @@ def _grid(distortion: Distortion, to: Any) -> list[tuple[float, NDArray[np.float
     return [(float(start), np.append(start + steps[start + steps < high], high)) for start in starts]
 
 
-def _step_fit(severity: float, found: NDArray[np.float64], rng: np.random.Generator) -> StepFit:
+def _step_fit(severity: float, found: NDArray[np.float64], remaining: float, seed: int) -> StepFit:
+    rng = np.random.default_rng(seed)
     resampled = np.median(found[rng.integers(len(found), size=(500, len(found)))], axis=1)
     # Of order statistics, as some may be infinite.
     bounds = np.percentile(resampled, [2.5, 97.5], axis=0, method="nearest").T.tolist()
     noticeable, clear = np.median(found, axis=0).tolist()
-    return StepFit(severity, noticeable, tuple(bounds[0]), clear, tuple(bounds[1]))
+    return StepFit(severity, noticeable, tuple(bounds[0]), clear, tuple(bounds[1]), remaining)
 
 
 def _growth(
-    starts: NDArray[np.float64], steps: NDArray[np.float64], ends: NDArray[np.float64]
+    starts: NDArray[np.float64], steps: NDArray[np.float64], remaining: NDArray[np.float64], ends: NDArray[np.float64]
 ) -> tuple[float, list[tuple[float, float]]]:
     """Step and knots, all on the axis, that make steps found at different starts one."""
     reached = np.isfinite(steps)
-    starts, steps = starts[reached], steps[reached]
-    if steps.size == 0:
+    if not reached.any():
         return np.inf, []
-    if steps.max() < MIN_GROWTH * steps.min():
-        return float(steps.max()), []
-    middles = starts + steps / 2
-    order = np.argsort(middles)
-    middles, slopes = middles[order], steps.min() / steps[order]
-    points = np.unique(np.clip([*middles, *ends], *ends))
-    images = np.interp(points, middles, slopes)
-    areas = np.diff(points) * (images[1:] + images[:-1]) / 2
-    equivalents = points[0] + np.concatenate([[0.0], np.cumsum(areas)])
-    covered = np.interp(starts + steps, points, equivalents) - np.interp(starts, points, equivalents)
-    return float(covered.max()), list(zip(points.tolist(), equivalents.tolist(), strict=True))
+    # A step that does not fit into the range is taken to go on as it went up to the end.
+    sizes = np.where(reached, steps, (ends[1] - starts) / np.maximum(remaining, 0.01))
+    smallest = sizes.min()
+    if sizes.max() < MIN_GROWTH * smallest:
+        return float(steps[reached].max()), []
+    middles = np.minimum(starts + sizes / 2, ends[1])
+    order = np.argsort(middles, kind="stable")
+    points = np.unique([*middles, *ends])
+    slopes = np.interp(points, middles[order], smallest / sizes[order])
+    equivalents = points[0] + np.concatenate([[0.0], np.cumsum(np.diff(points) * (slopes[1:] + slopes[:-1]) / 2)])
+    lower, upper = (np.interp(x[reached], points, equivalents) for x in (starts, starts + sizes))
+    return float((upper - lower).max()), list(zip(points.tolist(), equivalents.tolist(), strict=True))

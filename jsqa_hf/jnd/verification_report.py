@@ -12,7 +12,7 @@ from typing import Any
 
 from .calibration import Calibration
 from .threshold_fit import ThresholdFit
-from .thresholds import SNR_THRESHOLD
+from .thresholds import SNR_THRESHOLD, Threshold
 from .verify import VerificationReport, VerifiedBin
 
 
@@ -82,14 +82,30 @@ def fits_as_markdown(fits: Sequence[ThresholdFit]) -> str:
     rows = [
         [
             fit.distortion,
-            f"{step.severity:.4g} {fit.unit}".rstrip(),
-            _step(step.just_noticeable, step.just_noticeable_interval, fit),
-            _step(step.clearly_different, step.clearly_different_interval, fit),
+            f"{step.severity:.4g} {fit.threshold.unit}".rstrip(),
+            _step(step.just_noticeable, step.just_noticeable_interval, fit.threshold),
+            _step(step.clearly_different, step.clearly_different_interval, fit.threshold),
         ]
         for fit in fits
         for step in fit.steps
     ]
     header = ["distortion", "from", "as large as 3 dB of SNR", "as large as 8 dB of SNR"]
+    return markdown_table(header, rows) + "\n"
+
+
+def suggestions_as_markdown(fits: Sequence[ThresholdFit]) -> str:
+    """Steps that the distortions have and those that the judge suggests, as a Markdown table."""
+    rows = [
+        [
+            fit.distortion,
+            *(_step(step, None, fit.threshold) for step in (fit.threshold.just_noticeable, fit.just_noticeable)),
+            *(_step(step, None, fit.threshold) for step in (fit.threshold.clearly_different, fit.clearly_different)),
+            _knots(fit.threshold.growth),
+            _knots(fit.growth),
+        ]
+        for fit in fits
+    ]
+    header = ["distortion", "JND", "JND, judge", "clear", "clear, judge", "growth", "growth, judge"]
     return markdown_table(header, rows) + "\n"
 
 
@@ -165,13 +181,17 @@ def _bin_cells(bin_: VerifiedBin, report: VerificationReport) -> list[str]:
     return cells if bin_.listeners is None else [*cells, f"{bin_.listeners:.0%}"]
 
 
-def _step(step: float, interval: tuple[float, float], fit: ThresholdFit) -> str:
+def _step(step: float, interval: tuple[float, float] | None, threshold: Threshold) -> str:
     if math.isinf(step):
         return "beyond the range"
-    times = "× " if fit.scale == "log" else ""
-    unit = "" if fit.scale == "log" else f" {fit.unit}".rstrip()
-    bounds = " to ".join("beyond" if math.isinf(bound) else f"{bound:.3g}" for bound in interval)
-    return f"{times}{step:.3g}{unit} ({bounds})"
+    size = f"× {step:.3g}" if threshold.scale == "log" else f"{step:.3g} {threshold.unit}".rstrip()
+    if interval is None:
+        return size
+    return f"{size} ({' to '.join('beyond' if math.isinf(bound) else f'{bound:.3g}' for bound in interval)})"
+
+
+def _knots(growth: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(f"{value:.4g}→{equivalent:.4g}" for value, equivalent in growth) or "none"
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ from jsqa_hf.jnd.distortions import Distorted, Distortion, Draw, Stage
 from jsqa_hf.jnd.judges import Judge
 from jsqa_hf.jnd.levels import rms_level
 from jsqa_hf.jnd.threshold_fit import fit_threshold
-from jsqa_hf.jnd.verification_report import fit_as_json, fits_as_markdown
+from jsqa_hf.jnd.verification_report import fit_as_json, fits_as_markdown, suggestions_as_markdown
 
 SAMPLING_RATE = 16000
 # The judge finds a step of the SNR by s dB as large as s / 3 dB of level: 1 dB is just noticeable, 8/3 dB is clear.
@@ -55,6 +55,13 @@ class Plain(Attenuation):
         return -severity
 
 
+class Saturating(Attenuation):
+    """Attenuates by hardly more from 15 dB on."""
+
+    def gain_db(self, severity: float) -> float:
+        return -min(severity, 15.0) - max(0.0, severity - 15.0) / 20
+
+
 class Ratio(Attenuation):
     """A factor of 2 attenuates by 4 dB."""
 
@@ -71,9 +78,9 @@ class Switch(Plain):
     discrete = True
 
 
-def speech(count: int = 3) -> list[NDArray[np.float64]]:
+def speech(count: int = 2) -> list[NDArray[np.float64]]:
     rng = np.random.default_rng(0)
-    return [0.05 * rng.standard_normal(SAMPLING_RATE) for _ in range(count)]
+    return [0.05 * rng.standard_normal(SAMPLING_RATE // 3) for _ in range(count)]
 
 
 def test_steps_that_are_as_large_to_the_judge_are_found() -> None:
@@ -122,7 +129,21 @@ def test_a_step_that_the_range_does_not_hold_is_infinite() -> None:
     assert fit.just_noticeable == pytest.approx(1.0, rel=1e-3)
     assert np.isinf([step.clearly_different for step in fit.steps]).all() and np.isinf(fit.clearly_different)
     assert fit_as_json(fit)["clearly_different"] is None
+    assert [step.remaining for step in fit.steps] == pytest.approx(
+        [(2.0 - step.severity) * 3 / 8 for step in fit.steps], rel=1e-3
+    )
     assert "beyond the range" in fits_as_markdown([fit])
+    assert "| attenuation | 2 dB | 1 dB | 5 dB | beyond the range | none | none |" in suggestions_as_markdown([fit])
+
+
+def test_where_the_range_holds_no_clear_step_the_growth_leaves_room_for_none() -> None:
+    fit = fit_threshold(Saturating(), speech(2), LevelJudge(), CALIBRATION, SAMPLING_RATE)
+    assert np.isinf(fit.steps[-1].clearly_different)
+    threshold = Threshold(
+        "attenuation", "dB", fit.just_noticeable, fit.clearly_different, "fitted", growth=fit.growth, assumption=True
+    )
+    room = threshold.position(40.0) - threshold.position([step.severity for step in fit.steps])
+    assert ((room < threshold.clear_jnds) == [np.isinf(step.clearly_different) for step in fit.steps]).all()
 
 
 def test_fit_is_reproducible_and_checks_its_arguments() -> None:
