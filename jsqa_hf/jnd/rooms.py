@@ -134,10 +134,12 @@ def decay_curve(rir: NDArray[Any], sampling_rate: int) -> NDArray[np.float64]:
         Shape `(time,)`, in dB relative to its first value.
 
     Raises:
-        ValueError: As `direct_sound`.
+        ValueError: As `direct_sound`, or if nothing decays above the noise.
     """
     energy = np.square(_checked(rir, sampling_rate)[direct_sound(rir, sampling_rate) :])
     end, remainder = _noise_limit(energy, sampling_rate)
+    if remainder is None:
+        raise ValueError("the impulse response shows no decay above its noise: use a less noisy one")
     remaining = np.cumsum(energy[:end][::-1])[::-1] + remainder
     return 10 * np.log10(np.maximum(remaining / remaining[0], np.finfo(np.float64).tiny))
 
@@ -180,7 +182,7 @@ def _ratio_db(rir: NDArray[Any], sampling_rate: int, boundary_s: float, direct: 
     start = direct_sound(rir, sampling_rate) if direct is None else direct
     boundary = start + round(boundary_s * sampling_rate)
     late = float(energy[boundary:].sum())
-    return 10 * math.log10(energy[:boundary].sum() / late) if late > 0 else math.inf
+    return 10 * (math.log10(energy[:boundary].sum()) - math.log10(late)) if late > 0 else math.inf
 
 
 def _decay_time(curve: NDArray[np.float64], sampling_rate: int, evaluated_db: tuple[float, float]) -> float:
@@ -192,8 +194,8 @@ def _decay_time(curve: NDArray[np.float64], sampling_rate: int, evaluated_db: tu
     return float(-60 / slope)
 
 
-def _noise_limit(energy: NDArray[np.float64], sampling_rate: int) -> tuple[int, float]:
-    """Where the noise begins, and the energy that the decay without noise would have after it.
+def _noise_limit(energy: NDArray[np.float64], sampling_rate: int) -> tuple[int, float | None]:
+    """Where the noise begins, and the energy that the decay without noise would have after it; None without a decay.
 
     Block lengths and ranges are within those that Lundeby et al. state. Their blocks of 10 to 50 ms are too long for
     the driest rooms, so the first ones become shorter where the decay is.
@@ -224,7 +226,7 @@ def _noise_limit(energy: NDArray[np.float64], sampling_rate: int) -> tuple[int, 
         # The last 20 dB only, where the decay may be slower than at first.
         start += int((levels[start:stop] <= levels[stop - 1] + 20).argmax())
     if decay_db == 0.0:
-        return limit, 0.0
+        return limit, None
     return limit, noise / -math.expm1(-decay_db * math.log(10) / 10)
 
 

@@ -128,7 +128,14 @@ def test_a_response_that_hardly_rises_above_its_noise_has_no_reverberation_time(
     with pytest.raises(ValueError, match="but a reverberation time takes 35 dB"):
         rooms.t60(rir, 16000)
     with pytest.raises(ValueError, match="early decay time takes 20 dB"):
-        rooms.edt(rir[:1000] * 0 + 1, 16000)
+        rooms.edt(rir[51 : 51 + 1600], 16000)
+
+
+def test_noise_shows_no_decay() -> None:
+    for noise in (np.ones(8000), np.random.default_rng(0).standard_normal(8000)):
+        for measure in (rooms.t60, rooms.edt):
+            with pytest.raises(ValueError, match="no decay above its noise"):
+                measure(noise, 16000)
 
 
 def test_fewer_decibels_above_the_noise_give_t20_instead_of_t30() -> None:

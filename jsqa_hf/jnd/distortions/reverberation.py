@@ -21,6 +21,8 @@ Rows: TypeAlias = datasets.Dataset | Sequence[Mapping[str, Any]]
 
 # Our choice: late sound amplified by more than this no longer decays like that of a room.
 MAX_LATE_GAIN_DB = 15.0
+# Our choice: below the reverberation time of a recording booth it is no room.
+SHORTEST_T60_S = 0.1
 MAX_DRAWS = 16
 # Our choice: short enough to end within the noise, long enough not to click.
 _FADE_S = 0.005
@@ -81,8 +83,8 @@ class _MeasuredRoom(Distortion):
         scaling does not change, as the late sound decays as before.
 
         Raises:
-            ValueError: If a response cannot be read, or none of 16 is suitable: too noisy for a reverberation time, or
-                so dry that the worst severity is out of reach.
+            ValueError: If a response cannot be read, or none of 16 is suitable: too noisy for a reverberation time,
+                with one below 0.1 s, or so dry that the worst severity is out of reach.
         """
         rows = self.rirs.rows
         for index in rng.permutation(len(rows))[:MAX_DRAWS]:
@@ -93,6 +95,8 @@ class _MeasuredRoom(Distortion):
                 raise ValueError(f"room impulse response {row['rir_id']!r} {error}") from error
             try:
                 t60_s = rooms.t60(recorded, sampling_rate)
+                if t60_s < SHORTEST_T60_S:
+                    raise ValueError(f"its reverberation time of {t60_s:.3f} s is below {SHORTEST_T60_S:g} s")
                 response = _prepared(recorded, sampling_rate)
                 self._scaled(response, self.severity_range[0], sampling_rate)
             except ValueError as error:

@@ -154,3 +154,16 @@ def test_bad_arguments_are_refused(name: str) -> None:
         make_distortion(name)
     with pytest.raises(ValueError, match="must be finite"):
         distort(make_distortion(name, {"rirs": [measured_room()]}), utterance(), [np.nan])
+
+
+def test_a_response_shorter_than_that_of_any_room_is_refused() -> None:
+    rows = [measured_room(t60_s=0.05, direct=1.0)]
+    with pytest.raises(ValueError, match="reverberation time of 0.05. s is below 0.1 s"):
+        make_distortion("direct-to-reverberant", {"rirs": rows}).draw(np.random.default_rng(0), 100, 16000)
+
+
+def test_noise_instead_of_a_response_is_refused() -> None:
+    noise = np.random.default_rng(0).standard_normal(8000)
+    rows = [{"audio": {"array": noise, "sampling_rate": 16000}, "rir_id": "hiss", "room": "none"}]
+    with pytest.raises(ValueError, match="no suitable room impulse response .*'hiss'.*no decay above its noise"):
+        make_distortion("reverberation", {"rirs": rows}).draw(np.random.default_rng(0), 100, 16000)
