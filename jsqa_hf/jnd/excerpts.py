@@ -39,7 +39,7 @@ class Excerpt(NamedTuple):
 
 
 class Recording:
-    """One value of an audio column, of which excerpts can be read.
+    """One value of an audio column, of which excerpts can be read; a context manager that closes the file.
 
     Args:
         audio: A path, a dict with `bytes` or `path` (what an `Audio(decode=False)` column yields), or a dict with
@@ -54,11 +54,11 @@ class Recording:
     """
 
     def __init__(self, audio: Any) -> None:
-        self._samples: NDArray[np.float32] | None = None
-        self._source: str | bytes | None = None
+        self._sound: soundfile.SoundFile | None = None
+        self._samples = np.zeros(0, dtype=np.float32)
         if isinstance(audio, Mapping) and audio.get("array") is not None:
-            samples = np.atleast_2d(np.asarray(audio["array"], dtype=np.float32))
-            self._samples, self.sampling_rate = _mono(samples), int(audio["sampling_rate"])
+            self._samples = _mono(np.atleast_2d(np.asarray(audio["array"], dtype=np.float32)))
+            self.sampling_rate = int(audio["sampling_rate"])
         else:
             source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
             if not isinstance(source, (str, bytes)):
@@ -67,15 +67,21 @@ class Recording:
                     "or a dict with array and sampling_rate; cast the column to datasets.Audio(decode=False)"
                 )
             self._source = source
-            header = _seekable_header(source)
-            if header is None:
+            self._sound = _open_seekable(source)
+            if self._sound is None:
                 self._decode()
             else:
-                self.length, self.sampling_rate = header
-        if self._samples is not None:
-            self.length = self._samples.size
+                self.sampling_rate = self._sound.samplerate
+        self.length = self._samples.size if self._sound is None else self._sound.frames
         if self.length == 0:
             raise ValueError("the audio holds no samples")
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._sound is not None:
+            self._sound.close()
 
     def read(self, sampling_rate: int, start: int = 0, length: int | None = None) -> NDArray[np.float32]:
         """Read samples, average the channels and resample.
@@ -102,23 +108,22 @@ class Recording:
         return native if length is None else native[:length]
 
     def _read_native(self, start: int, stop: int) -> NDArray[np.float32]:
-        if self._samples is None:
-            assert self._source is not None
+        if self._sound is not None:
             try:
-                with soundfile.SoundFile(_opened(self._source)) as sound:
-                    sound.seek(start)
-                    block = sound.read(stop - start, dtype="float32", always_2d=True)
+                if self._sound.tell() != start:
+                    self._sound.seek(start)
+                block = self._sound.read(stop - start, dtype="float32", always_2d=True)
                 if len(block) == stop - start:
                     return _mono(block.T)
             except soundfile.SoundFileError:
                 pass
             # A damaged file; what the header promises is not there.
+            self._sound.close()
+            self._sound = None
             self._decode()
-        assert self._samples is not None
         return self._samples[start:stop]
 
     def _decode(self) -> None:
-        assert self._source is not None
         samples, self.sampling_rate = decode_audio(self._source)
         self._samples = _mono(samples)
 
@@ -127,18 +132,16 @@ def _mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def _opened(source: str | bytes) -> str | io.BytesIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
-
-
-def _seekable_header(source: str | bytes) -> tuple[int, int] | None:
-    """Number of samples and rate, or None for what has to be decoded from its start or is not a plain file."""
+def _open_seekable(source: str | bytes) -> soundfile.SoundFile | None:
+    """Open a file, or return None for what has to be decoded from its start or is not a plain audio file."""
     try:
-        with soundfile.SoundFile(_opened(source)) as sound:
-            if sound.format in _SEEKABLE_FORMATS and sound.frames < 2**40:
-                return sound.frames, sound.samplerate
+        sound = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (soundfile.SoundFileError, OSError):
-        pass
+        return None
+    # Files that were never finished announce as many samples as the format can count.
+    if sound.format in _SEEKABLE_FORMATS and sound.frames < 2**31:
+        return sound
+    sound.close()
     return None
 
 
@@ -155,7 +158,8 @@ def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float32]:
     Raises:
         ValueError: If it cannot be decoded, is empty, or holds NaN or infinite samples.
     """
-    return Recording(audio).read(sampling_rate)
+    with Recording(audio) as recording:
+        return recording.read(sampling_rate)
 
 
 def draw_speech(rng: np.random.Generator, audio: Any, sampling_rate: int, duration_s: float | None) -> Excerpt:
@@ -202,25 +206,25 @@ def draw_noise(rng: np.random.Generator, audio: Any, sampling_rate: int, length:
     Raises:
         ValueError: If the recording cannot be decoded or is silent.
     """
-    recording = Recording(audio)
-    needed = -(-length * recording.sampling_rate // sampling_rate)
-    whole = recording.read(sampling_rate) if recording.length < needed else None
-    offsets = recording.length if whole is not None else recording.length - needed + 1
-    for attempt in range(MAX_DRAWS + 1):
-        if attempt < MAX_DRAWS:
-            offset = int(rng.integers(offsets))
-        else:
-            # A short sound in a long silence: around its loudest sample.
-            loudest = int(np.abs(recording.read(recording.sampling_rate)).argmax())
-            offset = int(np.clip(loudest - rng.integers(needed), 0, offsets - 1))
-        if whole is not None:
-            samples = loop_to_length(whole, offset * sampling_rate // recording.sampling_rate, length)
-        else:
-            samples = recording.read(sampling_rate, offset, length)
-            # Short only if the file ends before its header says so.
-            samples = samples if samples.size == length else loop_to_length(samples, 0, length)
-        if samples.any() and rms_level(samples) >= SILENCE_DBOV:
-            return Excerpt(samples, offset / recording.sampling_rate)
+    with Recording(audio) as recording:
+        needed = -(-length * recording.sampling_rate // sampling_rate)
+        whole = recording.read(sampling_rate) if recording.length < needed else None
+        offsets = recording.length if whole is not None else recording.length - needed + 1
+        for attempt in range(MAX_DRAWS + 1):
+            if attempt < MAX_DRAWS:
+                offset = int(rng.integers(offsets))
+            else:
+                # A short sound in a long silence: around its loudest sample.
+                loudest = int(np.abs(recording.read(recording.sampling_rate)).argmax())
+                offset = int(np.clip(loudest - rng.integers(needed), 0, offsets - 1))
+            if whole is not None:
+                samples = loop_to_length(whole, offset * sampling_rate // recording.sampling_rate, length)
+            else:
+                samples = recording.read(sampling_rate, offset, length)
+                # Short only if the file ends before its header says so.
+                samples = samples if samples.size == length else loop_to_length(samples, 0, length)
+            if samples.any() and rms_level(samples) >= SILENCE_DBOV:
+                return Excerpt(samples, offset / recording.sampling_rate)
     raise ValueError(f"is silent (below {SILENCE_DBOV:g} dBov): remove the file")
 
 

@@ -29,6 +29,9 @@ _LOWEST_EXPONENT = -3
 # The envelope changes within tens of milliseconds, so it is followed from millisecond to millisecond.
 _ENVELOPE_RATE = 1000
 
+# Samples that fit into the cache of a processor core.
+_PIECE = 1 << 14
+
 
 class ActiveSpeechLevel(NamedTuple):
     """Result of a P.56 measurement.
@@ -117,9 +120,13 @@ def _mean_square(samples: NDArray[np.floating[Any]]) -> float:
 
 def _magnitudes(samples: NDArray[np.floating[Any]], step: int) -> NDArray[np.float64]:
     """Mean magnitude of every `step` samples; what is left over at the end is not counted."""
-    blocks = np.abs(samples[: samples.size // step * step]).reshape(-1, step)
-    # A product with ones sums short rows several times as fast as `sum` does.
-    return (blocks @ np.full(step, 1 / step, dtype=blocks.dtype)).astype(np.float64)
+    # A product with ones sums short rows several times as fast as `sum` does, and pieces that stay in the cache
+    # spare a copy of the signal.
+    weights = np.full(step, 1 / step, dtype=samples.dtype)
+    piece = _PIECE // step * step
+    starts = range(0, samples.size // step * step, piece)
+    pieces = [samples[start : min(start + piece, samples.size // step * step)] for start in starts]
+    return np.concatenate([np.abs(part).reshape(-1, step) @ weights for part in pieces], dtype=np.float64)
 
 
 def _envelope(magnitudes: NDArray[np.float64], rate: float) -> NDArray[np.float64]:

@@ -121,7 +121,10 @@ def add_at_snrs(
     if not np.isfinite(measured_dbov):
         raise ValueError(f"the level of the speech must be finite, got {measured_dbov}")
     noise_gains_db = [float(measured_dbov - rms_level(noise) - snr_db) for snr_db in snrs_db]
-    return [speech + _amplitude(gain_db) * noise for gain_db in noise_gains_db], noise_gains_db
+    mixtures = [noise * _amplitude(gain_db) for gain_db in noise_gains_db]
+    for mixture in mixtures:
+        mixture += speech
+    return mixtures, noise_gains_db
 
 
 class Levelled(NamedTuple):

@@ -260,7 +260,11 @@ class JNDPairGenerator:
         # Rounded here, as libsndfile scales floats by 32767 but reads them back by 32768.
         pcm = np.rint(clip * 32768).astype(np.int16)
         buffer = io.BytesIO()
-        soundfile.write(buffer, pcm, self.sampling_rate, format=self.encoding.upper(), subtype="PCM_16")
+        # The lowest level of FLAC is a fifth faster than the default, and 1 % larger (LibriSpeech in noise).
+        level = 0.0 if self.encoding == "flac" else None
+        soundfile.write(
+            buffer, pcm, self.sampling_rate, format=self.encoding.upper(), subtype="PCM_16", compression_level=level
+        )
         return {"bytes": buffer.getvalue(), "path": None}
 
 

@@ -11,9 +11,10 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
+from datasets.distributed import split_dataset_by_node
 from datasets.fingerprint import Hasher
 
-from jsqa_hf.data import load_noise_folder
+from jsqa_hf.data import load_noise
 from jsqa_hf.jnd import JNDPairGenerator, active_speech_level, loop_to_length, rms_level
 
 SAMPLING_RATE = 16000
@@ -179,7 +180,7 @@ class TestDatasets:
             load_from_cache_file=False,
         )
 
-    @pytest.mark.parametrize(("num_proc", "batch_size"), [(None, 1), (2, 64), (2, 1)])
+    @pytest.mark.parametrize(("num_proc", "batch_size"), [(None, 1), (2, 64), (4, 1)])
     def test_processes_and_batch_sizes_do_not_matter(
         self,
         repeated: datasets.Dataset,
@@ -219,6 +220,41 @@ class TestDatasets:
         )
         assert rows(streamed) == rows(mapped)
 
+    @pytest.mark.parametrize("stop", [1, 5, 12])
+    def test_a_resumed_stream_goes_on_with_the_same_rows(
+        self, repeated: datasets.Dataset, generator: JNDPairGenerator, mapped: datasets.Dataset, stop: int
+    ) -> None:
+        def stream() -> datasets.IterableDataset:
+            shards = repeated.to_iterable_dataset(num_shards=2)
+            return shards.map(generator, batched=True, batch_size=4, features=generator.features)
+
+        interrupted = stream()
+        before = [row for _, row in zip(range(stop), interrupted, strict=False)]
+        resumed = stream()
+        resumed.load_state_dict(interrupted.state_dict())
+        columns = mapped.column_names
+        assert [{name: row[name] for name in columns} for row in [*before, *resumed]] == list(mapped)
+
+    def test_processes_that_share_a_stream_make_every_row_once(
+        self, repeated: datasets.Dataset, generator: JNDPairGenerator, mapped: datasets.Dataset
+    ) -> None:
+        stream = repeated.to_iterable_dataset(num_shards=4).map(
+            generator, batched=True, features=generator.features, remove_columns=repeated.column_names
+        )
+        shares = [split_dataset_by_node(stream, rank=rank, world_size=2) for rank in range(2)]
+        assert sorted((row for share in shares for row in share), key=lambda row: row["content_id"]) == rows(mapped)
+
+    def test_other_epochs_give_other_pairs_of_the_same_speech(
+        self, speech: datasets.Dataset, noise: datasets.Dataset
+    ) -> None:
+        generator = JNDPairGenerator(noise)
+        first = generator(speech[:])
+        generator.set_epoch(3)
+        third = generator(speech[:])
+        assert third == JNDPairGenerator(noise, epoch=3)(speech[:])
+        assert third["content_id"] == [f"{speech_id}#3.0" for speech_id in speech["speech_id"]]
+        assert all(one != other for one, other in zip(first["snr_db"], third["snr_db"], strict=True))
+
     def test_set_transform_gives_the_same_rows(
         self, repeated: datasets.Dataset, generator: JNDPairGenerator, mapped: datasets.Dataset
     ) -> None:
@@ -257,12 +293,12 @@ class TestDatasets:
         code = (
             "import sys; from datasets.fingerprint import Hasher; from jsqa_hf.data import *; "
             "from jsqa_hf.jnd import JNDPairGenerator; "
-            "generator = JNDPairGenerator(load_noise_folder(sys.argv[2])); "
-            "print(Hasher.hash(generator), generator(load_speech_folder(sys.argv[1])[:])['snr_db'])"
+            "generator = JNDPairGenerator(load_noise('folder', sys.argv[2])); "
+            "print(Hasher.hash(generator), generator(load_speech('folder', sys.argv[1])[:])['snr_db'])"
         )
         command = [sys.executable, "-c", code, str(speech_folder), str(noise_folder)]
         other_process = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        generator = JNDPairGenerator(load_noise_folder(noise_folder))
+        generator = JNDPairGenerator(load_noise("folder", noise_folder))
         assert f"{Hasher.hash(generator)} {generator(speech[:])['snr_db']}" == other_process
 
 
