@@ -1,0 +1,92 @@
+"""Rows of datasets → batches of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from transformers import BatchFeature
+
+from ..audio import decode_audio
+from ..feature_extraction_jsqa import JSQAFeatureExtractor
+
+
+def decode_column_value(audio: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """One value of an `Audio(decode=False)` column → samples (channels, time) float32 and sampling rate in Hz."""
+    return decode_audio(audio["bytes"] if audio.get("bytes") else audio["path"])
+
+
+class ContrastiveCollator:
+    """Ladders of [`jsqa_hf.jnd.JNDPairGenerator`] → a batch of [`JSQAForContrastivePretraining`].
+
+    Args:
+        feature_extractor: pads the clips.
+    """
+
+    def __init__(self, feature_extractor: JSQAFeatureExtractor) -> None:
+        self.feature_extractor = feature_extractor
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Rows with `clips` (two per level, level after level) → `input_values`, `attention_mask` (clips, samples),
+        `pair_ids` and `content_ids` (clips,)."""
+        clips: list[np.ndarray] = []
+        pair_ids: list[int] = []
+        content_ids: list[int] = []
+        for content, row in enumerate(rows):
+            for clip in row["clips"]:
+                pair_ids.append(len(clips) // 2)
+                content_ids.append(content)
+                clips.append(self._samples(clip))
+        batch = self.feature_extractor(clips, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt")
+        return {**batch, "pair_ids": torch.tensor(pair_ids), "content_ids": torch.tensor(content_ids)}
+
+    def _samples(self, clip: Any) -> np.ndarray:
+        if isinstance(clip, Mapping):
+            samples, _ = decode_column_value(clip)
+            return samples[0]
+        return np.asarray(clip, dtype=np.float32)
+
+
+class MOSCollator:
+    """Rated clips of [`jsqa_hf.data.load_mos`] with labels → a batch of [`JSQAForMOSRegression`].
+
+    Args:
+        feature_extractor: resamples and pads the clips.
+        max_duration_s: longer clips are cut to their first seconds (30, the clip length of the paper).
+    """
+
+    def __init__(self, feature_extractor: JSQAFeatureExtractor, max_duration_s: float = 30.0) -> None:
+        self.feature_extractor = feature_extractor
+        self.max_duration_s = max_duration_s
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Rows with `audio` and `labels` → `input_values`, `attention_mask` and `labels` (clips, outputs).
+
+        Raises:
+            ValueError: if a clip cannot be decoded or used; the message names its file.
+        """
+        clips = [self._samples(row) for row in rows]
+        batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
+        return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
+
+    def _samples(self, row: Mapping[str, Any]) -> np.ndarray:
+        samples, sampling_rate = decode_column_value(row["audio"])
+        samples = samples[:, : round(self.max_duration_s * sampling_rate)]
+        try:
+            return self.feature_extractor(samples, sampling_rate=sampling_rate)["input_values"][0]
+        except ValueError as error:
+            raise ValueError(f"{row.get('file', 'clip')}: {error}") from error
+
+
+def repeat_with_index(dataset: datasets.Dataset, rows: int) -> datasets.Dataset:
+    """Repeat a dataset until it has at least `rows` rows, and number the passes in the column `repetition`.
+
+    With [`jsqa_hf.jnd.JNDPairGenerator`] every pass over the same utterances then makes new pairs, and which ones is
+    known from the row alone: there is no epoch to keep in step between processes or to restore on resuming.
+    """
+    passes = max(1, -(-rows // len(dataset)))
+    repetition = np.repeat(np.arange(passes), len(dataset))
+    return dataset.repeat(passes).add_column("repetition", repetition)
