@@ -48,8 +48,9 @@ class Opus(BitRateCodec):
 class MP3(BitRateCodec):
     """MPEG audio layer III by LAME, at constant bit rate.
 
-    Delay: 1105 samples, 576 of the encoder and 529 of the decoder. The grid holds the bit rates of MPEG-2.5 for 8 kHz. MPEG-1 starts at 32 kbit/s, so that below it speech at more
-    than 24 kHz is coded at 24 kHz. LAME attenuates by about 5 %.
+    Delay: 1105 samples, 576 of the encoder and 529 of the decoder. The grid holds the bit rates of MPEG-2.5 for 8 kHz.
+    MPEG-1 starts at 32 kbit/s, so that below it speech at more than 24 kHz is coded at 24 kHz. LAME attenuates by
+    about 5 %.
     """
 
     name = "mp3"
