@@ -44,6 +44,7 @@ class Recording:
     Args:
         audio: A path, a dict with `bytes` or `path` (what an `Audio(decode=False)` column yields), or a dict with
             `array` (shape `(time,)` or `(channels, time)`) and `sampling_rate`.
+        channel: Number of the channel to take, from 0; None takes the mean of all.
 
     Raises:
         ValueError: If it is none of these, or cannot be decoded; the message names the file.
@@ -53,11 +54,12 @@ class Recording:
         sampling_rate: Of the recording, in Hz.
     """
 
-    def __init__(self, audio: Any) -> None:
+    def __init__(self, audio: Any, channel: int | None = None) -> None:
+        self._channel = channel
         self._sound: soundfile.SoundFile | None = None
         self._samples = np.zeros(0, dtype=np.float32)
         if isinstance(audio, Mapping) and audio.get("array") is not None:
-            self._samples = _mono(np.atleast_2d(np.asarray(audio["array"], dtype=np.float32)))
+            self._samples = self._mono(np.atleast_2d(np.asarray(audio["array"], dtype=np.float32)))
             self.sampling_rate = int(audio["sampling_rate"])
         else:
             source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
@@ -114,7 +116,7 @@ class Recording:
                     self._sound.seek(start)
                 block = self._sound.read(stop - start, dtype="float32", always_2d=True)
                 if len(block) == stop - start:
-                    return _mono(block.T)
+                    return self._mono(block.T)
             except soundfile.SoundFileError:
                 pass
             # A damaged file; what the header promises is not there.
@@ -123,13 +125,14 @@ class Recording:
             self._decode()
         return self._samples[start:stop]
 
+    def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._channel is not None:
+            return samples[self._channel]
+        return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64).astype(np.float32)
+
     def _decode(self) -> None:
         samples, self.sampling_rate = decode_audio(self._source)
-        self._samples = _mono(samples)
-
-
-def _mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._samples = self._mono(samples)
 
 
 def _open_seekable(source: str | bytes) -> soundfile.SoundFile | None:
@@ -145,12 +148,13 @@ def _open_seekable(source: str | bytes) -> soundfile.SoundFile | None:
     return None
 
 
-def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float32]:
+def load_mono(audio: Any, sampling_rate: int, channel: int | None = None) -> NDArray[np.float32]:
     """Decode one value of an audio column, average its channels and resample it.
 
     Args:
         audio: See `Recording`.
         sampling_rate: Of the result, in Hz.
+        channel: Take this channel instead of the mean of all.
 
     Returns:
         Shape `(time,)`, float32.
@@ -158,7 +162,7 @@ def load_mono(audio: Any, sampling_rate: int) -> NDArray[np.float32]:
     Raises:
         ValueError: If it cannot be decoded, is empty, or holds NaN or infinite samples.
     """
-    with Recording(audio) as recording:
+    with Recording(audio, channel) as recording:
         return recording.read(sampling_rate)
 
 

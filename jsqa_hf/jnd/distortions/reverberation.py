@@ -90,7 +90,8 @@ class _MeasuredRoom(Distortion):
         for index in rng.permutation(len(rows))[:MAX_DRAWS]:
             row = rows[int(index)]
             try:
-                recorded = load_mono(row["audio"], sampling_rate).astype(np.float64)
+                # One microphone of an array: the mean of several would be a filter of its own.
+                recorded = load_mono(row["audio"], sampling_rate, channel=0).astype(np.float64)
             except ValueError as error:
                 raise ValueError(f"room impulse response {row['rir_id']!r} {error}") from error
             try:
