@@ -44,6 +44,9 @@ class FFmpegCodec:
             bitrate: In bit/s, if the encoder has several.
             decoder_options: Options of the decoder.
 
+        Returns:
+            At least as many samples as went in. The bit rate counts a quarter of a second of silence that follows them.
+
         Raises:
             RuntimeError: If the FFmpeg in use lacks the encoder or the decoder.
             ValueError: If the encoder refuses the bit rate or the sampling rate.
