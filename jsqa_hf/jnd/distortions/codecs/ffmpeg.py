@@ -45,7 +45,7 @@ class FFmpegCodec:
             decoder_options: Options of the decoder.
 
         Returns:
-            At least as many samples as went in. The bit rate counts a quarter of a second of silence that follows them.
+            At least as many samples as went in. The bit rate counts the quarter second of silence that follows them.
 
         Raises:
             RuntimeError: If the FFmpeg in use lacks the encoder or the decoder.
