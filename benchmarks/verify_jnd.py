@@ -8,6 +8,8 @@ Writes into the output folder
 - `thresholds.json`, `thresholds-JUDGE.md`: calibration of each judge, the steps that it finds as large as steps of the
   SNR, and what follows for the thresholds of the package. Among them are attenuations of two bands: listeners judged
   these, too, so they tell whether a judge that is calibrated on noise is right about something else;
+- `draws.json`: how far apart each judge finds two draws of the same white noise at the same SNR. Listeners hardly tell
+  them apart, so a judge that does cannot be asked about distortions which are drawn anew at each severity;
 - `pairs.json`, `pairs-JUDGE.md`, `pairs-JUDGE.png`: how each judge finds the pairs that the package makes.
 
 With `--parts` only some are made anew.
@@ -19,17 +21,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+from listeners import describe_listeners
 from numpy.typing import NDArray
 
 from jsqa_hf.data import load_noise_folder, load_rirs, load_speech_folder
-from jsqa_hf.data.human_jnd import load_human_jnd
-from jsqa_hf.jnd import JNDPairGenerator, Threshold
+from jsqa_hf.jnd import JNDPairGenerator, Threshold, mix_at_snr
 from jsqa_hf.jnd.calibration import Calibration, calibrate
 from jsqa_hf.jnd.distortions import (
     AdditiveNoise,
@@ -42,7 +44,6 @@ from jsqa_hf.jnd.distortions import (
 )
 from jsqa_hf.jnd.excerpts import draw_speech
 from jsqa_hf.jnd.judges import Judge, make_judge
-from jsqa_hf.jnd.psychometric import PsychometricCurve, answer_shares, bootstrap_changes, fit_psychometric_curve
 from jsqa_hf.jnd.threshold_fit import ThresholdFit, fit_threshold
 from jsqa_hf.jnd.verification_report import (
     calibration_as_json,
@@ -59,11 +60,6 @@ from jsqa_hf.training import parse_arguments
 
 SAMPLING_RATE = 16000
 DURATION_S = 3.0
-# Levels of the noise, relative to that of the files of PerceptualAudio, at which it is clearly audible. Chosen after
-# looking, as one of four bands.
-AUDIBLE_NOISE_DB = (20 * float(np.log10(0.5)), 20.0)
-NOISE_EDGES_DB = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 12.0, 20.0, 120.0)
-SHARES = (0.25, 0.5, 0.75)
 
 
 @dataclass
@@ -80,82 +76,16 @@ class VerificationArguments:
     )
     threshold_judges: list[str] = field(
         default_factory=lambda: ["zimtohrli", "pesq"],
-        metadata={"help": "whom to ask about thresholds, a slower thing"},
+        metadata={"help": "whom to ask about thresholds"},
     )
     distortions: list[str] = field(default_factory=list, metadata={"help": "only these; default: all"})
     parts: list[str] = field(
-        default_factory=lambda: ["listeners", "thresholds", "pairs"], metadata={"help": "which results to make"}
+        default_factory=lambda: ["listeners", "thresholds", "draws", "pairs"],
+        metadata={"help": "which results to make"},
     )
-    utterances: int = field(default=8, metadata={"help": "for the calibration and the thresholds"})
-    ladders: int = field(default=20, metadata={"help": "of two levels, per distortion"})
+    utterances: int = field(default=6, metadata={"help": "for the calibration and the thresholds"})
+    ladders: int = field(default=15, metadata={"help": "of two levels, per distortion"})
     seed: int = field(default=0, metadata={"help": "of all that is drawn"})
-
-
-def listener_curves(labels: str) -> dict[str, tuple[Sequence[float], Sequence[int]]]:
-    """Sizes of changes and answers, by what was changed."""
-    rows = load_human_jnd(labels, subsets=["linear", "eq"])
-    table = [row for row in rows if row["severity"]]
-    curves: dict[str, list[tuple[float, int]]] = {}
-    for row in table:
-        first, second = row["severity"]
-        if row["distortion"] == "noise":
-            audible = AUDIBLE_NOISE_DB[0] - 1e-9 <= first <= AUDIBLE_NOISE_DB[1] + 1e-9
-            if first != second:
-                names = ["noise", f"noise: {row['noise_type']}"] if audible else []
-                names.append("noise, any level")
-            else:
-                names = ["noise, same clips twice"]
-            change = abs(second - first)
-        elif row["distortion"] == "mp3":
-            # Octaves of the bit rate below 300 kbit/s.
-            names, change = ["mp3"], abs(float(np.log2(first / second)))
-        else:
-            names, change = [row["quantity"]], abs(second - first)
-        for name in names:
-            curves.setdefault(name, []).append((change, row["different"]))
-    return {name: ([x for x, _ in pairs], [y for _, y in pairs]) for name, pairs in sorted(curves.items())}
-
-
-def describe_listeners(labels: str, output: Path, seed: int) -> PsychometricCurve:
-    """Write `listeners.json` and its plot; returns the curve of noise that is clearly audible."""
-    answers = listener_curves(labels)
-    _, repeated = answers.pop("noise, same clips twice")
-    results: dict[str, Any] = {"share of different for the same clip twice": float(np.mean(repeated))}
-    curves = {}
-    for name, (changes, different) in answers.items():
-        curve = curves[name] = fit_psychometric_curve(changes, different)
-        intervals = bootstrap_changes(changes, different, SHARES, resamples=100, seed=seed)
-        results[name] = {
-            "curve": asdict(curve),
-            "change_at": {
-                f"{share:.0%}": {"change": curve.change_at(share), "interval": intervals[share]} for share in SHARES
-            },
-        }
-    shares = answer_shares(*answers["noise"], edges=NOISE_EDGES_DB)
-    results["noise"]["shares"] = [share._asdict() for share in shares]
-    write(output / "listeners.json", results)
-    plot_listeners(curves["noise"], shares, output / "listeners.png")
-    return curves["noise"]
-
-
-def plot_listeners(curve: PsychometricCurve, shares: Sequence[Any], path: Path) -> None:
-    """Plot shares of the answer "different" and the curve through them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    steps = np.linspace(0, 30, 200)
-    axes.plot(steps, curve.probability(steps), color="tab:blue", label="fitted curve")
-    middles = [(share.low + min(share.high, 30.0)) / 2 for share in shares]
-    values = np.array([share.share for share in shares])
-    bounds = np.array([share.interval for share in shares]).T
-    errors = np.abs(bounds - values)
-    axes.errorbar(middles, values, yerr=errors, fmt="o", color="black", label="answers, 95 % interval")
-    for step in (3.0, 8.0):
-        axes.axvline(step, color="grey", linestyle="--", linewidth=1)
-    axes.set(xlabel="change of the noise level in dB", ylabel='share of "different"', ylim=(0, 1))
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=120)
 
 
 @dataclass
@@ -238,14 +168,23 @@ def fit_all(judge: Judge, calibration: Calibration, material: Material, seed: in
     """Fit all distortions to one judge."""
     fits = []
     for name, distortion in (LISTENED_BANDS | material.distortions).items():
-        fit = timed(
-            f"{judge.name}: steps of {name}",
-            lambda one=distortion: fit_threshold(
-                one, material.utterances, judge, calibration, SAMPLING_RATE, seed=seed
-            ),
-        )
+        what = f"{judge.name}: steps of {name}"
+        fit = timed(what, fit_threshold, distortion, material.utterances, judge, calibration, SAMPLING_RATE, seed=seed)
         fits += [fit] if fit is not None else []
     return fits
+
+
+def between_draws(judge: Judge, calibration: Calibration, material: Material, seed: int) -> dict[str, float]:
+    """Median step of the SNR in dB that two draws of white noise at the same SNR are as large as, by SNR in dB."""
+    steps = {}
+    for snr_db in (0.0, 10.0, 20.0, 30.0):
+        distances = []
+        for index, utterance in enumerate(material.utterances):
+            noises = np.random.default_rng([seed, index]).standard_normal((2, utterance.size))
+            first, second = (mix_at_snr(utterance, noise, snr_db, SAMPLING_RATE).samples for noise in noises)
+            distances.append(judge.distance(first, second, SAMPLING_RATE))
+        steps[f"{snr_db:g}"] = float(calibration.equivalent_step(np.median(distances)))
+    return steps
 
 
 def make_pairs(material: Material, seed: int) -> list[dict[str, Any]]:
@@ -253,17 +192,17 @@ def make_pairs(material: Material, seed: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, distortion in material.distortions.items():
         generator = JNDPairGenerator(distortions=[distortion], duration_s=DURATION_S, seed=seed, encoding="wav")
-        output = timed(f"pairs of {name}", lambda one=generator: one(material.speech[:]))
+        output = timed(f"pairs of {name}", generator, material.speech[:])
         if output is not None:
             rows += [{column: output[column][index] for column in output} for index in range(len(material.speech))]
     return rows
 
 
-def timed(what: str, function: Callable[[], Any]) -> Any:
+def timed(what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call, and tell how long it took; None if the material does not allow it."""
     started = time.perf_counter()
     try:
-        result = function()
+        result = function(*args, **options)
     except (ValueError, ImportError) as error:
         print(f"{what}: not possible: {error}", flush=True)
         return None
@@ -281,9 +220,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args,) = parse_arguments((VerificationArguments,), argv)
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    listeners = describe_listeners(args.human_jnd, output, args.seed) if args.human_jnd else None
-    if args.parts == ["listeners"]:
-        return 0
+    listeners = None
+    if args.human_jnd:
+        listeners, figures = describe_listeners(args.human_jnd, output / "listeners.png", args.seed)
+        write(output / "listeners.json", figures)
     material = gather(args)
     noise = AdditiveNoise(load_noise_folder(args.noise))
 
@@ -302,6 +242,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(output / "thresholds.json", thresholds)
             tables = suggestions_as_markdown(fits) + "\n" + fits_as_markdown(fits)
             (output / f"thresholds-{judge.name}.md").write_text(tables, encoding="utf-8")
+    if "draws" in args.parts:
+        draws = {
+            judge.name: between_draws(judge, calibration, material, args.seed)
+            for judge, calibration in calibrated(args.judges)
+        }
+        write(output / "draws.json", draws)
     if "pairs" in args.parts:
         rows = make_pairs(material, args.seed)
         reports = {}
