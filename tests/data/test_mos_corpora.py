@@ -88,6 +88,18 @@ class TestNISQA:
         with pytest.raises(ValueError, match="no rows of split TEST_NSC; its splits are TEST_FOR, "):
             load_mos("nisqa", nisqa, split="TEST_NSC")
 
+    def test_single_votes_are_taken_where_they_are(self, nisqa: Path) -> None:
+        folder = nisqa / "NISQA_TEST_FOR"
+        lines = ["user,filepath_deg,mos"]
+        lines += [f"u{user},NISQA_TEST_FOR/deg/c1_TEST_FOR.wav,{vote}" for user, vote in enumerate((2, 3, 4))]
+        write_text(folder / "NISQA_TEST_FOR_per_user.csv", *lines)
+        row = load_mos("nisqa", nisqa, split="TEST_FOR")[0]
+        assert row["votes"] == [2.0, 3.0, 4.0] and row["listener"] == ["u0", "u1", "u2"]
+        assert (row["mos"], row["n_votes"]) == (2.5, 5)
+        write_text(folder / "NISQA_TEST_FOR_per_user.csv", "who,clip,score", "u1,c1,3")
+        with pytest.warns(UserWarning, match="per_user.csv: the votes are left out.*has who, clip, score"):
+            assert "votes" not in load_mos("nisqa", nisqa, split="TEST_FOR").column_names
+
     def test_one_split_folder_is_enough(self, nisqa: Path) -> None:
         assert load_mos("nisqa", nisqa / "NISQA_TEST_FOR")["split"][:] == ["TEST_FOR"]
 

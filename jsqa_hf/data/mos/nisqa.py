@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import warnings
+from pathlib import Path, PurePosixPath
 
 from ..corpus import corpus_root, read_table
 from ..ratings import Row
@@ -19,6 +20,11 @@ _RATINGS = {"mos": "mos", "noisiness": "noi", "coloration": "col", "discontinuit
 _CORPUS_TABLE = "NISQA_corpus_file.csv"
 _SPLIT_TABLES = "NISQA_*_file.csv"
 _NEEDED = ("db", "filepath_deg", "mos")
+# Tables of single votes, one row per listener and clip. Only their name is known to us, so that several names of their
+# columns are tried.
+_VOTE_TABLES = "*_per_user*.csv"
+_VOTE_FILE_COLUMNS = ("filepath_deg", "filename_deg", "file")
+_LISTENER_COLUMNS = ("user", "user_id", "worker", "worker_id", "listener", "subject", "participant")
 
 
 def read_nisqa(root: Path) -> list[Row]:
@@ -26,14 +32,16 @@ def read_nisqa(root: Path) -> list[Row]:
 
     Each split has a table `NISQA_<split>/NISQA_<split>_file.csv`; for a split whose folder lacks it, the rows of
     `NISQA_corpus_file.csv` are taken. The tables of simulated and live splits differ in their columns; what is read
-    here is in all of them. The corpus publishes means, standard deviations and numbers of votes, no single votes.
+    here is in all of them. Single votes on the overall quality come from a table `*_per_user.csv` beside them, where
+    there is one; one with unknown columns is left out with a warning.
 
     Args:
         root: `NISQA_Corpus`, the folder above it, or the folder of one split.
 
     Returns:
-        Rows with `split` (`TRAIN_SIM`, `TRAIN_LIVE`, `VAL_SIM`, `VAL_LIVE`, `TEST_FOR`, `TEST_P501`, `TEST_LIVETALK`)
-        and `condition` (the number `con`, which counts within a split).
+        Rows with `split` (`TRAIN_SIM`, `TRAIN_LIVE`, `VAL_SIM`, `VAL_LIVE`, `TEST_FOR`, `TEST_P501`,
+        `TEST_LIVETALK`), `condition` (the number `con`, which counts within a split), and `votes` and `listener` where
+        they are known.
 
     Raises:
         FileNotFoundError: If neither kind of table is there.
@@ -57,7 +65,33 @@ def read_nisqa(root: Path) -> list[Row]:
 
 
 def _rows(tables: list[Path], base: Path) -> list[Row]:
-    return [_row(row, base) for table in tables for row in read_table(table, _NEEDED)]
+    rows = []
+    for table in tables:
+        votes = _votes(table.parent)
+        for row in read_table(table, _NEEDED):
+            rows.append(_row(row, base) | votes.get(PurePosixPath(row["filepath_deg"]).name, {}))
+    return rows
+
+
+def _votes(folder: Path) -> dict[str, Row]:
+    """Single votes and their listeners by the name of the clip, from the tables in a folder."""
+    votes: dict[str, Row] = {}
+    for table in sorted(folder.glob(_VOTE_TABLES)):
+        records = read_table(table, ())
+        file = next((name for name in _VOTE_FILE_COLUMNS if name in records[0]), None)
+        listener = next((name for name in _LISTENER_COLUMNS if name in records[0]), None)
+        if file is None or "mos" not in records[0]:
+            warnings.warn(
+                f"{table}: the votes are left out; it needs mos and one of the columns "
+                f"{', '.join(_VOTE_FILE_COLUMNS)}, but has {', '.join(records[0])}",
+                stacklevel=2,
+            )
+            continue
+        for record in records:
+            clip = votes.setdefault(PurePosixPath(record[file]).name, {"votes": [], "listener": []})
+            clip["votes"].append(record["mos"])
+            clip["listener"].append(record[listener] if listener else str(len(clip["listener"])))
+    return votes
 
 
 def _row(row: dict[str, str], base: Path) -> Row:
