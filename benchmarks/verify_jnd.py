@@ -84,7 +84,7 @@ class VerificationArguments:
         metadata={"help": "which results to make"},
     )
     utterances: int = field(default=6, metadata={"help": "for the calibration and the thresholds"})
-    ladders: int = field(default=15, metadata={"help": "of two levels, per distortion"})
+    ladders: int = field(default=12, metadata={"help": "of two levels, per distortion"})
     seed: int = field(default=0, metadata={"help": "of all that is drawn"})
 
 

@@ -175,6 +175,7 @@ def _bin_cells(bin_: VerifiedBin, report: VerificationReport) -> list[str]:
         severity,
         str(bin_.pairs),
         " / ".join(f"{value:.1f}" for value in bin_.equivalent_db),
+        f"{bin_.identical:.0%}",
         f"{as_meant:.0%}",
         f"{bin_.clear:.0%}",
     ]

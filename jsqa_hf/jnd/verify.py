@@ -55,6 +55,7 @@ class VerifiedBin(NamedTuple):
         severity: Lowest and highest mean severity of a pair in the bin.
         pairs: How many.
         distance, equivalent_db: 5th, 50th and 95th percentile.
+        identical: Share of pairs with distance 0, that is of clips that are equal.
         unheard, heard, clear: Shares of pairs up to the distance of the just noticeable step of the SNR, above it, and
             from that of the clearly different step on. Good positives are unheard, good negatives heard.
         listeners: Mean share of listeners expected to hear the difference; None if no listeners were given.
@@ -67,6 +68,7 @@ class VerifiedBin(NamedTuple):
     pairs: int
     distance: tuple[float, float, float]
     equivalent_db: tuple[float, float, float]
+    identical: float
     unheard: float
     heard: float
     clear: float
@@ -120,6 +122,7 @@ class VerificationReport:
             len(group),
             _percentiles(distances),
             _percentiles(np.array([pair.equivalent_db for pair in group])),
+            float(np.mean(distances == 0)),
             1 - heard,
             heard,
             float(np.mean(distances >= self.calibration.clearly_different)),

@@ -74,6 +74,7 @@ def test_shares_of_pairs_that_are_as_meant() -> None:
     assert (positives.kind, positives.pairs, negatives.kind, negatives.pairs) == ("positive", 10, "negative", 5)
     assert positives.unheard == pytest.approx(0.6) and positives.heard == pytest.approx(0.4)
     assert negatives.heard == pytest.approx(0.8) and negatives.clear == pytest.approx(0.8)
+    assert positives.identical == pytest.approx(0.2) and negatives.identical == 0
     low, high = verify(rows, LevelJudge(), CALIBRATION).bins(2)[:2]
     assert low.severity[1] < high.severity[0] and low.pairs == high.pairs == 5
 
