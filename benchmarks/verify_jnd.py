@@ -9,7 +9,7 @@ Writes into the output folder
   SNR, and what follows for the thresholds of the package. Among them are attenuations of two bands: listeners judged
   these, too, so they tell whether a judge that is calibrated on noise is right about something else;
 - `draws.json`: how far apart each judge finds two draws of the same white noise at the same SNR. Listeners hardly tell
-  them apart, so a judge that does cannot be asked about distortions which are drawn anew at each severity;
+  them apart, we assume, so a judge that does cannot be asked about distortions which are drawn anew at each severity;
 - `pairs.json`, `pairs-JUDGE.md`, `pairs-JUDGE.png`: how each judge finds the pairs that the package makes.
 
 With `--parts` only some are made anew.
@@ -75,8 +75,8 @@ class VerificationArguments:
         default_factory=lambda: ["zimtohrli", "pesq", "visqol"], metadata={"help": "whom to ask about pairs"}
     )
     threshold_judges: list[str] = field(
-        default_factory=lambda: ["zimtohrli", "pesq"],
-        metadata={"help": "whom to ask about thresholds"},
+        default_factory=lambda: ["zimtohrli"],
+        metadata={"help": "whom to ask about thresholds, a slow thing"},
     )
     distortions: list[str] = field(default_factory=list, metadata={"help": "only these; default: all"})
     parts: list[str] = field(

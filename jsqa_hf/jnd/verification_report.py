@@ -143,7 +143,7 @@ def plot_report(report: VerificationReport, path: str | Path) -> None:
     axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
     axes.set_ylim(-0.6, len(names) - 0.1)
     axes.set_xlabel(f"step of the SNR that {report.calibration.judge} finds as large, in dB")
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=120, metadata={"Date": None} if str(path).lower().endswith(".svg") else None)
 
 
