@@ -17,6 +17,8 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from . import __version__
+from .cli_errors import UsageError
+from .cli_pairs import add_distortions_parser, add_pairs_parser
 from .score_formats import FORMATS, make_writer, printable
 
 if TYPE_CHECKING:
@@ -27,10 +29,6 @@ __all__ = ["main"]
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE = 0, 1, 2
 # What a shell reports for a program that ended on SIGINT or SIGPIPE.
 EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141
-
-
-class UsageError(Exception):
-    """What was asked for can't be done; the message goes to the user, without a traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +72,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_score_parser(subparsers)
+    add_pairs_parser(subparsers)
+    add_distortions_parser(subparsers)
     return parser
 
 

@@ -9,6 +9,8 @@ from types import ModuleType
 import datasets
 import pytest
 
+from jsqa_hf.cli import main
+
 SCRIPT = Path(__file__).parents[2] / "training_scripts" / "generate_jnd_pairs.py"
 
 
@@ -61,8 +63,22 @@ def test_split_selects_rows_of_csv_files_and_needs_one(
     files = sorted(speech_folder.glob("*.flac"))
     listing = tmp_path / "speech.csv"
     listing.write_text(f"file,split\n{files[0]},train\n{files[1]},test\n")
-    common = ["--noise", str(noise_folder), "--output_dir", str(tmp_path / "pairs"), "--speech_split", "test"]
-    script.main(["--speech", str(listing), *common])
+    common = ["--noise", str(noise_folder), "--speech_split", "test", "--output_dir"]
+    script.main(["--speech", str(listing), *common, str(tmp_path / "pairs")])
     assert datasets.load_from_disk(tmp_path / "pairs")["speech_id"][:] == [files[1].stem]
-    with pytest.raises(ValueError, match="pass a CSV file with a column split"):
-        script.main(["--speech", str(speech_folder), *common])
+    with pytest.raises(ValueError, match="folder, which has no splits"):
+        script.main(["--speech", str(speech_folder), *common, str(tmp_path / "others")])
+    assert not (tmp_path / "others").exists()
+
+
+def test_script_takes_the_options_of_the_command_with_dashes_or_underscores(
+    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path
+) -> None:
+    common = ["--speech", str(speech_folder), "--noise", str(noise_folder), "--limit=2", "--seed=3"]
+    script.main([*common, "--output_dir", str(tmp_path / "script"), "--distortions", "noise[0:30]", "clipping"])
+    assert (
+        main(["pairs", *common, "--output-dir", str(tmp_path / "command"), "--distortions", "noise[0:30] clipping"])
+        == 0
+    )
+    both = [datasets.load_from_disk(tmp_path / name) for name in ("script", "command")]
+    assert both[0][:] == both[1][:]

@@ -1,0 +1,236 @@
+"""From sources of recordings to a dataset of JND pairs on disk: what `jsqa pairs` and the training script do."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from ..data import load_noise, load_rirs, load_speech, parse_source
+from ..pair_options import PairOptions
+from .distortions.base import Distortion, Material
+from .new_folder import new_folder
+from .pair_record import Sources, pairs_summary, write_record
+from .pairs import JNDPairGenerator
+from .selection import make_distortions, needed_material
+
+# That of datasets for its own files.
+SHARD_BYTES = 500_000_000
+# Small, as a batch of long clips is held in memory.
+BATCH_SIZE = 16
+
+_ERROR = "error"
+
+
+@dataclass
+class GeneratedPairs:
+    """What a run made.
+
+    Attributes:
+        folder: Where it lies.
+        summary: One line: how much there is, of what.
+        skipped: Why ladders were left out, by `speech_id`.
+        notes: What else the user should know, one line each.
+    """
+
+    folder: Path
+    summary: str
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class LadderMaker:
+    """A `JNDPairGenerator` for `Dataset.map` that can go on after unusable speech.
+
+    Args:
+        generator: Makes the ladders.
+        skip: Give a row with nothing but `speech_id` and the reason in the column `error` instead of raising.
+    """
+
+    def __init__(self, generator: JNDPairGenerator, skip: bool) -> None:
+        self.generator = generator
+        self.skip = skip
+
+    @property
+    def features(self) -> datasets.Features:
+        """Those of the generator, and `error`."""
+        return datasets.Features({**self.generator.features, _ERROR: datasets.Value("string")})
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """Make one ladder of every row."""
+        rows = [self._ladder(batch, index) for index in range(len(batch["speech_id"]))]
+        return {column: [row[column] for row in rows] for column in self.features}
+
+    def _ladder(self, batch: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
+        try:
+            made = self.generator({column: values[index : index + 1] for column, values in batch.items()})
+        except ValueError as error:
+            if not self.skip:
+                raise ValueError(f"{error}. Speech that cannot be used is left out with --on-error skip") from error
+            return {**dict.fromkeys(self.features), "speech_id": str(batch["speech_id"][index]), _ERROR: str(error)}
+        return {**{column: values[0] for column, values in made.items()}, _ERROR: None}
+
+
+def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> GeneratedPairs:
+    """Make JND pairs and save them, with a record of how; all of it or, if anything fails, nothing.
+
+    Args:
+        options: What to make.
+        command: Words of the command line, for the record.
+
+    Raises:
+        FileExistsError: If the folder holds something; with `overwrite`, only if that is no dataset of pairs.
+        OSError: If recordings are missing or the folder cannot be written.
+        ValueError: For options that contradict each other and, unless it is to be skipped, unusable speech.
+        ImportError: If a distortion needs a module that is not installed.
+    """
+    folder = Path(options.output_dir).resolve()
+    needed = needed_material(options.distortions)
+    if options.report is not None and options.noise is None:
+        raise ValueError("--report needs --noise, as the judge is calibrated on it")
+    with new_folder(folder, overwrite=options.overwrite) as unfinished:
+        sources, notes = load_sources(options)
+        selection = make_distortions(
+            options.distortions,
+            sources.material,
+            {"noise": _noise_options(options)},
+            sampling_rate=options.sampling_rate,
+            accept=lambda distortion: _generator([[distortion]], options),
+        )
+        notes += [f"without {name}: {reason}" for name, reason in selection.left_out.items()]
+        used = {one.material for chain in selection.chains for one in chain}
+        notes += [f"--{kind} was not needed" for kind in sources.material if kind not in used | needed]
+        notes += _shared_speakers(sources)
+        cache = unfinished / "cache"
+        cache.mkdir()
+        pairs, skipped = _make_pairs(sources.speech, _generator(selection.chains, options), options, cache)
+        save(pairs, unfinished, options.format)
+        if options.preview:
+            from .preview import write_preview
+
+            write_preview(pairs, unfinished / "preview", options.preview)
+        if options.report is not None:
+            from .pair_report import write_report
+
+            notes += write_report(pairs, sources, unfinished / "report", options)
+        result = GeneratedPairs(folder, pairs_summary(pairs), skipped, notes)
+        write_record(unfinished, pairs, options, sources, selection, command, skipped)
+        shutil.rmtree(cache)
+    return result
+
+
+def load_sources(options: PairOptions) -> tuple[Sources, list[str]]:
+    """Load the recordings.
+
+    Returns:
+        The sources, the speech repeated as often as asked for; and what was left out of them.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        speech = _load(load_speech, "speech", options)
+        loaders: dict[Material, Any] = {"noise": load_noise, "talkers": load_speech, "rirs": load_rirs}
+        material = {kind: _load(loader, kind, options) for kind, loader in loaders.items() if getattr(options, kind)}
+    if options.limit is not None:
+        speech = speech.take(min(options.limit, len(speech)))
+    repetition = np.repeat(np.arange(options.repetitions), len(speech))
+    repeated = speech.repeat(options.repetitions).add_column("repetition", repetition)
+    return Sources(repeated, material), [str(warning.message) for warning in caught]
+
+
+def save(pairs: datasets.Dataset, folder: Path, file_format: str) -> None:
+    """Save a dataset for `load_from_disk` (`"arrow"`), or as shards in `data/` for `load_dataset` (`"parquet"`)."""
+    if file_format == "arrow":
+        pairs.save_to_disk(str(folder))
+        return
+    (folder / "data").mkdir()
+    count = min(len(pairs), max(1, -(-int(pairs.data.nbytes) // SHARD_BYTES)))
+    for index in range(count):
+        shard = pairs.shard(count, index, contiguous=True)
+        shard.to_parquet(folder / "data" / f"train-{index:05d}-of-{count:05d}.parquet", batch_size=100)
+
+
+def _load(loader: Any, kind: str, options: PairOptions) -> datasets.Dataset:
+    split = getattr(options, f"{kind}_split")
+    try:
+        name, root = parse_source(getattr(options, kind))
+        return loader(name, root, on_error=options.on_error, **({} if split is None else {"split": split}))
+    except (ValueError, FileNotFoundError) as error:
+        message = (
+            str(error).replace("on_error='skip'", "--on-error skip").replace("pass split=, such as split=", "pass ")
+        )
+        raise type(error)(f"--{kind}: {message}") from error
+
+
+def _noise_options(options: PairOptions) -> dict[str, Any]:
+    low, high = options.snr_min, options.snr_max
+    values = {
+        "severity_range": None if low is None and high is None else _snr_range(low, high),
+        "severity_grid": options.snr_grid,
+        "just_noticeable": options.jnd_db,
+        "clearly_different": options.min_step_db,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _snr_range(low: float | None, high: float | None) -> tuple[float, float]:
+    from .distortions import AdditiveNoise
+
+    default_low, default_high = AdditiveNoise.severity_range
+    return default_low if low is None else low, default_high if high is None else high
+
+
+def _generator(chains: Sequence[Sequence[Distortion]], options: PairOptions) -> JNDPairGenerator:
+    return JNDPairGenerator(
+        distortions=chains,
+        levels=options.levels,
+        partner=options.partner,  # type: ignore[arg-type]
+        partner_step=options.partner_step,
+        growing_jnd=options.growing_jnd,
+        duration_s=options.duration_s,
+        level_dbov=options.level_range,
+        seed=options.seed,
+        epoch=options.epoch,
+        sampling_rate=options.sampling_rate,
+        encoding=options.encoding,  # type: ignore[arg-type]
+    )
+
+
+def _shared_speakers(sources: Sources) -> list[str]:
+    if "talkers" not in sources.material:
+        return []
+    shared = set(sources.speech["speaker_id"]) & set(sources.material["talkers"]["speaker_id"])
+    return (
+        [f"{len(shared)} speakers are both in --speech and in --talkers: some compete with themselves"]
+        if shared
+        else []
+    )
+
+
+def _make_pairs(
+    speech: datasets.Dataset, generator: JNDPairGenerator, options: PairOptions, cache: Path
+) -> tuple[datasets.Dataset, dict[str, str]]:
+    make = LadderMaker(generator, skip=options.on_error == "skip")
+    pairs = speech.map(
+        make,
+        batched=True,
+        batch_size=BATCH_SIZE,
+        num_proc=options.num_proc if options.num_proc != 1 else None,
+        features=make.features,
+        remove_columns=speech.column_names,
+        # Named, or else datasets keeps all in memory.
+        cache_file_name=str(cache / "ladders.arrow"),
+        desc="Generating JND pairs",
+    )
+    errors = pairs[_ERROR][:]
+    skipped = {pairs[index]["speech_id"]: error for index, error in enumerate(errors) if error is not None}
+    if len(skipped) and all(error is not None for error in errors):
+        raise ValueError(f"no speech could be used; the last one: {list(skipped.values())[-1]}")
+    if skipped:
+        pairs = pairs.select([index for index, error in enumerate(errors) if error is None])
+    return pairs.remove_columns(_ERROR), skipped
