@@ -22,6 +22,8 @@ SILENCE_DBOV = -80.0
 class Judge(ABC):
     """A distance between two clips of the same content. Symmetric, 0 for equal clips; its unit is the judge's own.
 
+    A subclass sets the class attributes and implements `_measure`.
+
     Attributes:
         name: As in reports and on the command line.
         sampling_rate: At which it listens, in Hz; clips of other rates are resampled.
