@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jsqa_hf.jnd import JNDPairGenerator, Threshold, make_distortion, registered_distortions
+from jsqa_hf.jnd import SNR_THRESHOLD, JNDPairGenerator, Threshold, make_distortion, registered_distortions
 from jsqa_hf.jnd.chains import BACKGROUND_SHARE, draw_mild_severity
 from jsqa_hf.jnd.distortions import AdditiveNoise, Distorted, Distortion, Draw, Stage, register
 
@@ -62,9 +62,10 @@ def test_links_are_applied_in_the_order_of_their_stages_and_one_is_varied(
         (background,) = {"noise", "hum"} - {varied}
         assert len(links[background]["severity"]) == 1
         assert len(snrs_db) == 4 and (len(set(snrs_db)) == 1) == (varied == "hum")
-        # The mildest third of -5 to 40 dB SNR, and of -60 to -20 dB of hum.
+        # The mildest third, counted in JNDs, of -5 to 40 dB SNR and of -60 to -20 dB of hum.
         (mild,) = links[background]["severity"]
-        assert mild >= 25 if background == "noise" else mild <= -60 + 40 / 3
+        mildest = SNR_THRESHOLD.position([-5.0, 40.0]) @ [1 / 3, 2 / 3]
+        assert SNR_THRESHOLD.position(mild) >= mildest if background == "noise" else mild <= -60 + 40 / 3
 
 
 def test_each_ladder_draws_one_of_several_chains(speech: datasets.Dataset, noise: datasets.Dataset) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jsqa_hf.jnd import SNR_THRESHOLD, LadderSampler, Threshold
+from jsqa_hf.jnd import LadderSampler, Threshold
 
+PLAIN = Threshold("SNR", "dB", 3.0, 8.0, "a test")
 CUT_OFF = Threshold("cut-off", "Hz", 1.2, 1.7, "a test", scale="log")
 GROWING = Threshold("SNR", "dB", 3.0, 8.0, "a test", growth=((20.0, 20.0), (80.0, 50.0)))
 
@@ -40,7 +41,7 @@ def test_pairs_stay_within_the_jnd_the_levels_apart_and_all_within_the_range(
 ) -> None:
     step_db = jnd_db + extra_step_db
     high = -5 + levels * jnd_db + (levels - 1) * step_db + extra_range_db + 1e-6
-    threshold = SNR_THRESHOLD.with_steps(jnd_db, step_db)
+    threshold = PLAIN.with_steps(jnd_db, step_db)
     snrs = LadderSampler(threshold, (-5.0, high), levels, partner).sample(np.random.default_rng(seed))
     assert snrs.shape == (levels, 2)
     assert np.abs(snrs[:, 0] - snrs[:, 1]).max() <= jnd_db + 1e-9
@@ -49,7 +50,7 @@ def test_pairs_stay_within_the_jnd_the_levels_apart_and_all_within_the_range(
 
 
 def test_uniform_differences_have_both_signs_and_levels_come_in_any_order() -> None:
-    snrs = many(LadderSampler(SNR_THRESHOLD, (-5.0, 40.0), 2), 4000)
+    snrs = many(LadderSampler(PLAIN, (-5.0, 40.0), 2), 4000)
     counts, _ = np.histogram(snrs[..., 0] - snrs[..., 1], bins=6, range=(-3, 3))
     assert counts.sum() == 8000
     assert np.abs(counts / counts.mean() - 1).max() < 0.15
@@ -58,7 +59,7 @@ def test_uniform_differences_have_both_signs_and_levels_come_in_any_order() -> N
 
 @pytest.mark.parametrize(("worse", "sign"), [("lower", -1), ("higher", 1)])
 def test_signed_partners_are_the_worse_ones(worse: Any, sign: int) -> None:
-    differences = np.diff(many(LadderSampler(SNR_THRESHOLD, (-5.0, 40.0), 2, "signed", worse=worse)), axis=2) * sign
+    differences = np.diff(many(LadderSampler(PLAIN, (-5.0, 40.0), 2, "signed", worse=worse)), axis=2) * sign
     assert differences.min() >= 0 and differences.max() > 2.8
     assert differences.mean() == pytest.approx(1.5, abs=0.1)
 
@@ -67,14 +68,14 @@ def test_signed_partners_are_the_worse_ones(worse: Any, sign: int) -> None:
     ("arguments", "expected"), [(("at_threshold",), 3.0), (("fixed", 1.5), 1.5), (("fixed", 0.0), 0.0)]
 )
 def test_partners_at_a_fixed_difference(arguments: tuple[Any, ...], expected: float) -> None:
-    differences = np.diff(many(LadderSampler(SNR_THRESHOLD, (-5.0, 40.0), 2, *arguments)), axis=2)
+    differences = np.diff(many(LadderSampler(PLAIN, (-5.0, 40.0), 2, *arguments)), axis=2)
     np.testing.assert_allclose(np.abs(differences), expected, atol=1e-9)
     if expected:
         assert np.mean(differences > 0) == pytest.approx(0.5, abs=0.05)
 
 
 def test_single_level_covers_the_range_evenly() -> None:
-    snrs = many(LadderSampler(SNR_THRESHOLD.with_steps(0.1, 8.0), (0.0, 40.0), 1), 4000)
+    snrs = many(LadderSampler(PLAIN.with_steps(0.1, 8.0), (0.0, 40.0), 1), 4000)
     counts, _ = np.histogram(snrs, bins=8, range=(0, 40))
     assert np.abs(counts / counts.mean() - 1).max() < 0.15
 
@@ -101,7 +102,7 @@ def test_levels_are_further_apart_where_steps_are_less_audible_but_pairs_are_not
 
 def test_first_of_a_pair_comes_from_the_grid() -> None:
     grid = (-5.0, 5.0, 15.0, 25.0, 40.0)
-    snrs = many(LadderSampler(SNR_THRESHOLD, (-5.0, 40.0), 2, grid=grid))
+    snrs = many(LadderSampler(PLAIN, (-5.0, 40.0), 2, grid=grid))
     assert np.isin(snrs, grid).any(axis=2).all()
     assert set(snrs[np.isin(snrs, grid)]) == set(grid)
     assert snrs.min() >= -5 and snrs.max() <= 40
@@ -125,9 +126,9 @@ def test_too_small_a_range_says_what_is_needed() -> None:
     with pytest.raises(
         ValueError, match=r"3 levels of one JND \(3 dB\) with steps of 8 dB need 8.33.*widen the range"
     ):
-        LadderSampler(SNR_THRESHOLD, (0.0, 24.9), 3)
+        LadderSampler(PLAIN, (0.0, 24.9), 3)
     with pytest.raises(ValueError, match="no 3 values of the grid"):
-        LadderSampler(SNR_THRESHOLD, (0.0, 40.0), 3, grid=(0.0, 20.0, 30.0))
+        LadderSampler(PLAIN, (0.0, 40.0), 3, grid=(0.0, 20.0, 30.0))
 
 
 @pytest.mark.parametrize(
@@ -144,4 +145,4 @@ def test_too_small_a_range_says_what_is_needed() -> None:
 )
 def test_senseless_ladders_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        LadderSampler(SNR_THRESHOLD, (-5.0, 40.0), **arguments)
+        LadderSampler(PLAIN, (-5.0, 40.0), **arguments)

@@ -40,10 +40,10 @@ class Echo(Distortion):
         source=(
             "Fitted by us to the auditory model Zimtohrli 0.2.1 on six utterances of LibriSpeech: as large for it "
             "as 3 dB and 8 dB of SNR are between 0 and 20 dB. It asked for 2.3 to 3.0 dB and 6.1 to 8.0 dB "
-            "between 10 and 20 dB, so for steps of SNR, and for up to 5.6 dB and 15.4 dB at 35 dB, which `growth` "
-            "allows for."
+            "between 10 and 20 dB, so for steps of SNR, and for up to 5.6 dB and 15.4 dB at 35 dB; verification on "
+            "other utterances (docs/verification.md) for more from 10 dB on. `growth` allows for it."
         ),
-        growth=((20.0, 20.0), (27.5, 26.0), (35.0, 30.0)),
+        growth=((10.0, 10.0), (20.0, 18.5), (28.0, 23.0), (35.0, 26.0)),
     )
     severity_range = (5.0, 35.0)
     worse = "lower"

@@ -151,13 +151,13 @@ class Reverberation(_MeasuredRoom):
         quantity="C50",
         unit="dB",
         just_noticeable=1.1,
-        clearly_different=3.0,
+        clearly_different=5.0,
         source=(
-            "JND: 1.1 dB for speech, constant from -3 to +9 dB; clearly different: the 3 dB that a readily detectable "
-            "improvement takes in everyday situations (Bradley, Reich and Norcross, Applied Acoustics 58, "
-            "1999, pp. 99-108). The growth above 9 dB is ours: for the psychoacoustic metric Zimtohrli "
-            "a change as large as one of 3 dB in SNR takes about 2.2 dB at 9 dB, 3 dB at 15 dB and 4 dB at 20 dB (3 "
-            "rooms)."
+            "JND: 1.1 dB for speech, constant from -3 to +9 dB (Bradley, Reich and Norcross, Applied Acoustics 58, "
+            "1999, pp. 99-108). They put what is readily detectable in everyday situations at 3 dB; clearly different "
+            "is 5 dB here, as for the auditory model Zimtohrli it takes 5.3 dB and more to be as large as 8 dB of SNR "
+            "(docs/verification.md). The growth above 9 dB is ours: a change as large as one of 3 dB in SNR takes "
+            "about 2.2 dB at 9 dB, 3 dB at 15 dB and 4 dB at 20 dB for Zimtohrli (3 rooms)."
         ),
         growth=((9.0, 9.0), (15.0, 14.0), (20.0, 17.0), (25.0, 19.5)),
     )
@@ -208,13 +208,12 @@ class DirectToReverberant(_MeasuredRoom):
         quantity="DRR",
         unit="dB",
         just_noticeable=2.5,
-        clearly_different=7.0,
+        clearly_different=8.5,
         source=(
             "JND: 2 to 3 dB at 0 and +10 dB, and 6 to 8 dB at -10 and +20 dB, for wideband noise (Larsen, Iyer, "
             "Lansing and Feng, JASA 2008, doi:10.1121/1.2936368), of which the means are taken; that it grows evenly "
-            "between these points and stays beyond them is ours. Clearly different: our choice, in the ratio of SNR "
-            "and C50 to the JND. For the psychoacoustic metric Zimtohrli 2.5 and 7 dB near 0 dB are as large as 3 and "
-            "8 dB of SNR (3 rooms)."
+            "between these points and stays beyond them is ours. Clearly different: as large as 8 dB of SNR "
+            "for the auditory model Zimtohrli between -4 and 2 dB (docs/verification.md)."
         ),
         growth=((-20.0, -9.3), (-10.0, -5.7), (0.0, 0.0), (10.0, 10.0), (20.0, 15.7), (30.0, 19.3)),
     )

@@ -31,8 +31,9 @@ class Opus(BitRateCodec):
         "Opus bit rate",
         "kbit/s",
         1.3,
-        2.1,
-        EQUIVALENT_SNR + "26 dB at 10 kbit/s, 31 at 12, 34 at 16, 38 at 24, 41 at 32, 44 at 46 and 49 at 64.",
+        3.5,
+        EQUIVALENT_SNR + "26 dB at 10 kbit/s, 31 at 12, 34 at 16, 38 at 24, 41 at 32, 44 at 46 and 49 at 64. Where "
+        "noise is hardly audible its steps grow, so that the clear one is nearly as large as the range allows.",
         assumption=True,
         scale="log",
     )
@@ -95,8 +96,9 @@ class AAC(BitRateCodec):
         "AAC bit rate",
         "kbit/s",
         1.2,
-        1.7,
-        EQUIVALENT_SNR + "20 dB at 16 kbit/s, 24 at 24, 30 at 32, 35 at 40, 38 at 48 and 46 at 64.",
+        2.7,
+        EQUIVALENT_SNR + "20 dB at 16 kbit/s, 24 at 24, 30 at 32, 35 at 40, 38 at 48 and 46 at 64. The clear step "
+        "is nearly as large as the range allows, as at 1.7 most levels were too close (docs/verification.md).",
         assumption=True,
         scale="log",
     )
@@ -122,8 +124,9 @@ class Vorbis(BitRateCodec):
         "Vorbis quality",
         "",
         1.2,
-        4.0,
-        EQUIVALENT_SNR + "36 dB at quality 0.5, 37 at 1, 39 at 2, 40 at 3, 44 at 5, 50 at 8 and 54 at 10.",
+        6.5,
+        EQUIVALENT_SNR + "36 dB at quality 0.5, 37 at 1, 39 at 2, 40 at 3, 44 at 5, 50 at 8 and 54 at 10. "
+        "The clear step is nearly as large as the range allows, and yet hardly clear (docs/verification.md).",
         assumption=True,
     )
     severity_range = (0.5, 10.0)
