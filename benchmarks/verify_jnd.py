@@ -30,7 +30,7 @@ import numpy as np
 from listeners import describe_listeners
 from numpy.typing import NDArray
 
-from jsqa_hf.data import load_noise_folder, load_rirs, load_speech_folder
+from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator, Threshold, mix_at_snr
 from jsqa_hf.jnd.calibration import Calibration, calibrate
 from jsqa_hf.jnd.distortions import (
@@ -99,10 +99,10 @@ class Material:
 
 def gather(args: VerificationArguments) -> Material:
     """Load speech, noise and rooms, and make all distortions that they suffice for."""
-    speech = load_speech_folder(args.speech)
+    speech = load_speech(*parse_source(args.speech))
     order = np.random.default_rng(args.seed).permutation(len(speech)).tolist()
     listened, talkers = order[: args.ladders], order[args.ladders :]
-    material: dict[Any, Any] = {"noise": load_noise_folder(args.noise), "talkers": speech.select(talkers)}
+    material: dict[Any, Any] = {"noise": load_noise(*parse_source(args.noise)), "talkers": speech.select(talkers)}
     if args.rirs:
         material["rirs"] = load_rirs("folder", args.rirs)
     names = args.distortions or list(registered_distortions())
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         listeners, figures = describe_listeners(args.human_jnd, output / "listeners.png", args.seed)
         write(output / "listeners.json", figures)
     material = gather(args)
-    noise = AdditiveNoise(load_noise_folder(args.noise))
+    noise = AdditiveNoise(load_noise(*parse_source(args.noise)))
 
     def calibrated(names: Sequence[str]) -> list[tuple[Judge, Calibration]]:
         judges = [make_judge(name) for name in names]

@@ -131,9 +131,10 @@ SNR_THRESHOLD = Threshold(
         "(McShefferty, Whitmer and Akeroyd, Trends in Hearing 2016, doi:10.1177/2331216515626570). The crowdsourced "
         "same/different answers of PerceptualAudio (Manocha et al., Interspeech 2020) agree: where the noise is "
         "clearly audible, a share of 0.07 to 0.14 hears a change of up to 3 dB, and 0.79 one of 8 to 12 dB. That "
-        "steps must grow towards clean speech is published for an adaptive test against 50 dB (Naderi and Moeller, "
-        "QoMEX 2020, arXiv:2004.05502) and what those answers show as well; by how much is fitted by us to the auditory "
-        "model Zimtohrli on two corpora (docs/verification.md), and goes on as far beyond 40 dB by assumption."
+        "steps must grow towards clean speech is published for an adaptive test against 50 dB (Naderi and "
+        "Moeller, QoMEX 2020, arXiv:2004.05502), and those answers show it as well; by how much is fitted by us "
+        "to the auditory model Zimtohrli on two corpora (docs/verification.md), and goes on as far beyond 40 dB "
+        "by assumption."
     ),
     growth=((15.0, 15.0), (22.0, 20.5), (33.0, 28.0), (40.0, 31.0), (60.0, 39.5)),
 )
