@@ -15,11 +15,18 @@ from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
-from transformers import AutoConfig, HubertConfig, Trainer, TrainingArguments, set_seed
+from transformers import AutoConfig, HubertConfig, Trainer, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
-from jsqa_hf.training import MOSCollator, compute_mos_metrics, parse_arguments, run_training
+from jsqa_hf.training import (
+    MOSCollator,
+    RunArguments,
+    compute_mos_metrics,
+    parse_arguments,
+    run_script,
+    run_training,
+)
 
 
 @dataclass
@@ -91,7 +98,7 @@ def check_rated(train: datasets.Dataset, outputs: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Fine-tune; returns the metrics."""
-    args, training_args = parse_arguments((FinetuningArguments, TrainingArguments), argv)
+    args, training_args = parse_arguments((FinetuningArguments, RunArguments), argv)
     training_args.remove_unused_columns = False
     training_args.label_names = ["labels"]
     train = load_ratings(args.ratings, args.split, args)
@@ -116,9 +123,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         processing_class=feature_extractor,
         compute_metrics=compute_mos_metrics(args.outputs),
     )
-    return run_training(trainer, training_args)
+    return run_training(trainer, training_args, args)
 
 
 if __name__ == "__main__":
-    main()
-    sys.exit(0)
+    sys.exit(run_script(main))

@@ -21,8 +21,10 @@ from jsqa_hf.data import load_noise, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.training import (
     ContrastiveCollator,
+    RunArguments,
     parse_arguments,
     repeat_with_index,
+    run_script,
     run_training,
 )
 
@@ -119,7 +121,7 @@ def build_datasets(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Pretrain; returns the metrics."""
-    args, training_args = parse_arguments((PretrainingArguments, TrainingArguments), argv)
+    args, training_args = parse_arguments((PretrainingArguments, RunArguments), argv)
     training_args.remove_unused_columns = False
     # Nothing to predict: the loss comes from the clips themselves.
     training_args.label_names = []
@@ -135,9 +137,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data_collator=ContrastiveCollator(feature_extractor),
         processing_class=feature_extractor,
     )
-    return run_training(trainer, training_args)
+    return run_training(trainer, training_args, args)
 
 
 if __name__ == "__main__":
-    main()
-    sys.exit(0)
+    sys.exit(run_script(main))

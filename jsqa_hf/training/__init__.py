@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from .arguments import parse_arguments
+from .arguments import RunArguments, parse_arguments
 from .collators import ContrastiveCollator, MOSCollator, repeat_with_index
-from .runs import compute_mos_metrics, run_training, write_metrics
+from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 
 __all__ = [
     "ContrastiveCollator",
     "MOSCollator",
+    "RunArguments",
     "compute_mos_metrics",
     "parse_arguments",
     "repeat_with_index",
+    "run_script",
     "run_training",
     "write_metrics",
 ]

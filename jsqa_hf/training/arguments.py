@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
+
+
+@dataclass
+class RunArguments(TrainingArguments):
+    """`TrainingArguments` with other defaults.
+
+    Logs go to TensorBoard where it is installed. Batches keep all columns, as the collators of this package make the
+    models' inputs from them. Every process reads its own share of a stream, instead of getting it from the first.
+    """
+
+    report_to: None | str | list[str] = field(
+        default="tensorboard", metadata={"help": "where to log: tensorboard, wandb, mlflow, ..., several, or none"}
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "leave it: the collators need the columns"})
+
+    def __post_init__(self) -> None:
+        if self.report_to == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+            print(
+                "TensorBoard is not installed (pip install 'jsqa_hf[train]'): no logs but the printed", file=sys.stderr
+            )
+            self.report_to = "none"
+        super().__post_init__()
+        if isinstance(self.accelerator_config, AcceleratorConfig) and self.accelerator_config.dispatch_batches is None:
+            self.accelerator_config.dispatch_batches = False
 
 
 def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -29,7 +56,7 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
     parser = HfArgumentParser(list(dataclass_types), allow_abbrev=False)  # type: ignore[arg-type]
     if words and Path(words[0]).suffix in {".yaml", ".yml"}:
         config = Path(words.pop(0))
-        values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        values = _read_yaml(parser, config)
         unknown = set(values) - {action.dest for action in parser._actions}
         if unknown:
             parser.error(f"{config}: {', '.join(sorted(unknown))} is not an argument; --help lists them")
@@ -43,3 +70,31 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
     if unused:
         parser.error(f"unrecognized arguments: {' '.join(unused)}")
     return tuple(parsed)
+
+
+def _read_yaml(parser: HfArgumentParser, config: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        parser.error(f"{config}: {error.strerror}")
+    except yaml.YAMLError as error:
+        parser.error(f"{config}: {error}")
+    if not isinstance(values, dict):
+        parser.error(f"{config}: must hold lines of the form `argument: value`")
+    return {str(name): value for name, value in values.items()}
+
+
+def resolved_arguments(arguments: Sequence[Any]) -> dict[str, Any]:
+    """All values that a run works with, by name, as JSON can hold them.
+
+    Args:
+        arguments: dataclass instances from [`parse_arguments`].
+    """
+    resolved: dict[str, Any] = {}
+    for part in arguments:
+        if isinstance(part, TrainingArguments):
+            # It hides tokens.
+            resolved |= part.to_dict()
+        elif is_dataclass(part):
+            resolved |= {one.name: getattr(part, one.name) for one in fields(part)}
+    return resolved

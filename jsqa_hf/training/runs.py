@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import EvalPrediction, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..metrics import mos_metrics
+from .checkpoints import CheckpointSealer, checkpoint_folder, find_checkpoint, why_incomplete
+from .record import RunRecord
+from .signals import SteadyWorkers, StopOnSignal
 
 
 def compute_mos_metrics(output_names: Sequence[str]) -> Any:
@@ -31,16 +36,76 @@ def compute_mos_metrics(output_names: Sequence[str]) -> Any:
     return compute
 
 
-def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
-    """Train, resuming from the last checkpoint in the output folder if there is one; save the model and the metrics.
+def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> dict[str, float]:
+    """Train, resuming from the last whole checkpoint in the output folder if there is one; save model and metrics.
+
+    A run that ended anyhow goes on when it is started again with the same arguments, and ends with the weights that
+    it would have had without the break (on a CPU bit for bit, with the same number of processes). SIGTERM and Ctrl-C
+    save a checkpoint and end it. `run.json` tells of every start; see [`RunRecord`].
+
+    Args:
+        trainer: built with `args`.
+        args: `resume_from_checkpoint` names another checkpoint to go on from, which is then trusted.
+        arguments: further dataclasses of arguments, for the record.
 
     Returns:
         All metrics, also in `metrics.json` in the output folder.
+
+    Raises:
+        SystemExit: after a signal, with 143 for SIGTERM and 130 for SIGINT.
+        OSError: if a checkpoint can't be written; those before it are left as they were.
     """
-    output = Path(str(args.output_dir))
-    last_checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
-    metrics = trainer.train(resume_from_checkpoint=last_checkpoint).metrics
+    checkpoint = args.resume_from_checkpoint or find_checkpoint(args)
+    record = RunRecord(
+        args,
+        arguments,
+        {"train": trainer.train_dataset, "eval": trainer.eval_dataset},
+        None if checkpoint is None else Path(checkpoint),
+        write=trainer.is_world_process_zero(),
+    )
+    stop = StopOnSignal()
+    trainer.add_callback(stop)
+    trainer.add_callback(CheckpointSealer(args.save_total_limit))
+    args.save_total_limit = None
+    trainer.data_collator = SteadyWorkers(trainer.data_collator)
+    try:
+        with stop:
+            metrics = _train(trainer, args, checkpoint)
+        if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
+            record.end(f"stopped by {stop.name}", last_step=trainer.state.global_step)
+            raise SystemExit(stop.exit_code)
+        _save(trainer, args, metrics)
+    except Exception:
+        record.end("failed", last_step=trainer.state.global_step, error=traceback.format_exc())
+        raise
+    except KeyboardInterrupt:
+        record.end("stopped at once", last_step=trainer.state.global_step)
+        raise
+    record.end("finished", last_step=trainer.state.global_step)
+    return metrics
+
+
+def _train(trainer: Trainer, args: TrainingArguments, checkpoint: Path | str | None) -> dict[str, float]:
+    """Train, and name what is at fault if a checkpoint can't be written."""
+    try:
+        metrics = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint)).metrics
+    except Exception as error:
+        written = checkpoint_folder(args, trainer.state.global_step)
+        # Between the steps a folder without a list of its files is there only while it is being filled.
+        if not written.is_dir() or why_incomplete(written) is None:
+            raise
+        if trainer.is_world_process_zero():
+            shutil.rmtree(written, ignore_errors=True)
+        raise OSError(
+            f"{written} could not be written ({one_line(error)}). If the disk is full, make room and start again with "
+            "the same command: the run goes on from the checkpoint before, which is left as it was"
+        ) from error
     metrics["train_steps"] = trainer.state.global_step
+    return metrics
+
+
+def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float]) -> None:
+    """Evaluate the trained model; write it, the state of the run, and the metrics, which this adds to."""
     evaluations = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
     # There is none where `dataloader_drop_last` leaves no whole batch to evaluate on.
     if args.eval_on_start and evaluations:
@@ -50,8 +115,33 @@ def run_training(trainer: Trainer, args: TrainingArguments) -> dict[str, float]:
     trainer.save_model()
     trainer.save_state()
     if trainer.is_world_process_zero():
-        write_metrics(output / "metrics.json", metrics)
-    return metrics
+        write_metrics(Path(str(args.output_dir)) / "metrics.json", metrics)
+
+
+def run_script(main: Callable[[], Any]) -> int:
+    """Run a script's `main`; for errors in what was asked for or given, print one line instead of a traceback.
+
+    Returns:
+        The exit code: 0, or 1 after an error. The traceback is in `run.json` if the run had begun.
+    """
+    try:
+        main()
+    except (OSError, ValueError, ImportError) as error:
+        print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line; of an error in a worker that loads data, what went wrong there."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        # torch appends the traceback of the worker, which ends with the error and its message.
+        kind = text.partition("Caught ")[2].partition(" ")[0]
+        text = text.rpartition(f"{kind}: ")[2]
+    return " ".join(text.split()) or type(error).__name__
 
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -1,0 +1,110 @@
+"""SIGTERM and Ctrl-C: finish the step, save a checkpoint, stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils.data import get_worker_info
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopOnSignal(TrainerCallback):
+    """Makes a run save a checkpoint and stop at the end of the step in which it gets SIGTERM or SIGINT.
+
+    A second signal ends it at once. All processes agree on the step, as their signals arrive at different times. An
+    evaluation that is due after this step is still done, since without it the run would go on differently. (`Trainer`
+    has `enable_jit_checkpoint` for SIGTERM alone, in which every process decides by itself, three seconds later.)
+
+    Attributes:
+        received: the signal, or None.
+        stopped: whether the run was stopped by it.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.stopped = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the signal, as far as this process knows it."""
+        return (self.received or signal.SIGTERM).name
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the number of the signal, as shells have it: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + int(self.received or signal.SIGTERM)
+
+    def __enter__(self) -> StopOnSignal:
+        # Python lets no other thread set handlers.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        logger.warning(f"{self.received.name}: a checkpoint is saved after this step; once more to stop at once")
+        self.__exit__()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop if any process got a signal."""
+        if self._agreed(args):
+            self.stopped = True
+            control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stopping ends the epoch early: what is due at the end of one is not due then."""
+        if self.stopped and state.epoch != round(state.epoch or 0):
+            control.should_evaluate = control.should_save = control.should_log = False
+
+    def _agreed(self, args: TrainingArguments) -> bool:
+        if args.world_size == 1:
+            return self.received is not None
+        flag = torch.tensor(int(self.received is not None), device=args.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
+
+class SteadyWorkers:
+    """A collator for data-loading workers that outlive the first SIGTERM and SIGINT.
+
+    Slurm, torchrun and Ctrl-C signal the workers too. If they ended, the step that is to be finished couldn't be.
+
+    Args:
+        collator: what makes the batches.
+    """
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+        self._steady = False
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Make a batch."""
+        if not self._steady and get_worker_info() is not None:
+            for number in _SIGNALS:
+                signal.signal(number, _ignore_once)
+            self._steady = True
+        return self.collator(rows)
+
+
+def _ignore_once(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
