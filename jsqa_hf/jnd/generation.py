@@ -15,6 +15,7 @@ import numpy as np
 from ..data import load_noise, load_rirs, load_speech, parse_source
 from ..pair_options import PairOptions
 from .distortions.base import Distortion, Material
+from .interruption import interruptible, raise_if_interrupted
 from .new_folder import new_folder
 from .pair_record import Sources, pairs_summary, write_record
 from .pairs import JNDPairGenerator
@@ -50,11 +51,13 @@ class LadderMaker:
 
     Args:
         generator: Makes the ladders.
+        utterances: Number of rows after which the same speech follows again, as the next repetition.
         skip: Give a row with nothing but `speech_id` and the reason in the column `error` instead of raising.
     """
 
-    def __init__(self, generator: JNDPairGenerator, skip: bool) -> None:
+    def __init__(self, generator: JNDPairGenerator, utterances: int, skip: bool) -> None:
         self.generator = generator
+        self.utterances = utterances
         self.skip = skip
 
     @property
@@ -62,18 +65,22 @@ class LadderMaker:
         """Those of the generator, and `error`."""
         return datasets.Features({**self.generator.features, _ERROR: datasets.Value("string")})
 
-    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         """Make one ladder of every row."""
-        rows = [self._ladder(batch, index) for index in range(len(batch["speech_id"]))]
+        rows = []
+        for position, index in enumerate(indices):
+            raise_if_interrupted()
+            row = {column: values[position : position + 1] for column, values in batch.items()}
+            rows.append(self._ladder({**row, "repetition": [index // self.utterances]}))
         return {column: [row[column] for row in rows] for column in self.features}
 
-    def _ladder(self, batch: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
+    def _ladder(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         try:
-            made = self.generator({column: values[index : index + 1] for column, values in batch.items()})
+            made = self.generator(batch)
         except ValueError as error:
             if not self.skip:
                 raise ValueError(f"{error}. Speech that cannot be used is left out with --on-error skip") from error
-            return {**dict.fromkeys(self.features), "speech_id": str(batch["speech_id"][index]), _ERROR: str(error)}
+            return {**dict.fromkeys(self.features), "speech_id": str(batch["speech_id"][0]), _ERROR: str(error)}
         return {**{column: values[0] for column, values in made.items()}, _ERROR: None}
 
 
@@ -94,7 +101,7 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
     needed = needed_material(options.distortions)
     if options.report is not None and options.noise is None:
         raise ValueError("--report needs --noise, as the judge is calibrated on it")
-    with new_folder(folder, overwrite=options.overwrite) as unfinished:
+    with new_folder(folder, overwrite=options.overwrite) as unfinished, interruptible():
         sources, notes = load_sources(options)
         selection = make_distortions(
             options.distortions,
@@ -129,7 +136,7 @@ def load_sources(options: PairOptions) -> tuple[Sources, list[str]]:
     """Load the recordings.
 
     Returns:
-        The sources, the speech repeated as often as asked for; and what was left out of them.
+        The sources, and what was left out of them.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -138,9 +145,7 @@ def load_sources(options: PairOptions) -> tuple[Sources, list[str]]:
         material = {kind: _load(loader, kind, options) for kind, loader in loaders.items() if getattr(options, kind)}
     if options.limit is not None:
         speech = speech.take(min(options.limit, len(speech)))
-    repetition = np.repeat(np.arange(options.repetitions), len(speech))
-    repeated = speech.repeat(options.repetitions).add_column("repetition", repetition)
-    return Sources(repeated, material), [str(warning.message) for warning in caught]
+    return Sources(speech, material), [str(warning.message) for warning in caught]
 
 
 def save(pairs: datasets.Dataset, folder: Path, file_format: str) -> None:
@@ -215,9 +220,13 @@ def _shared_speakers(sources: Sources) -> list[str]:
 def _make_pairs(
     speech: datasets.Dataset, generator: JNDPairGenerator, options: PairOptions, cache: Path
 ) -> tuple[datasets.Dataset, dict[str, str]]:
-    make = LadderMaker(generator, skip=options.on_error == "skip")
+    make = LadderMaker(generator, len(speech), skip=options.on_error == "skip")
+    if options.repetitions > 1:
+        # Selected, as `repeat` gets slow with thousands of repetitions.
+        speech = speech.select(np.tile(np.arange(len(speech)), options.repetitions))
     pairs = speech.map(
         make,
+        with_indices=True,
         batched=True,
         batch_size=BATCH_SIZE,
         num_proc=options.num_proc if options.num_proc != 1 else None,

@@ -47,7 +47,10 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     check_target(folder, overwrite=overwrite)
     inside = folder.is_dir() and not any(folder.iterdir())
     unfinished = (folder if inside else folder.parent) / f".{folder.name}.unfinished-{os.getpid()}"
-    unfinished.mkdir(parents=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot be written ({error.strerror})", str(folder)) from error
     try:
         yield unfinished
         if inside:

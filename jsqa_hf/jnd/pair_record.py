@@ -32,7 +32,7 @@ class Sources:
     """Recordings that pairs are made of.
 
     Attributes:
-        speech: One row per ladder, with the column `repetition`.
+        speech: One row per utterance.
         material: Recordings for distortions.
     """
 
@@ -86,6 +86,7 @@ def write_record(
         "hours": round(_hours(pairs), 6),
         "ladders_by_distortion": dict(sorted(Counter(pairs["distortion"]).items())),
         "skipped": dict(skipped),
+        "fingerprint": pairs._fingerprint,
     }
     (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(record, pairs_summary(pairs), options), encoding="utf-8")
@@ -122,7 +123,7 @@ def _sources(options: PairOptions, sources: Sources) -> dict[str, Any]:
         kind: {
             "source": getattr(options, kind),
             "split": getattr(options, f"{kind}_split"),
-            "recordings": len(rows) // (options.repetitions if kind == "speech" else 1),
+            "recordings": len(rows),
             "fingerprint": rows._fingerprint,
         }
         for kind, rows in tables.items()

@@ -55,7 +55,7 @@ def parse_distortions(texts: str | Iterable[str]) -> list[list[ChosenDistortion]
             chain has one twice.
     """
     joined = texts if isinstance(texts, str) else " ".join(texts)
-    words = re.findall(r"(?:\[[^\]]*\]|[^\s,\[])+", joined)
+    words = re.findall(r"(?:\[[^\]]*\]|[^\s,])+", joined)
     if not words:
         raise ValueError(f"name at least one distortion: {', '.join(registered_distortions())}, or {ALL}")
     return [_parse_chain(word) for word in words]

@@ -1,0 +1,56 @@
+"""Ctrl-C that cannot get lost in long runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_interrupted = False
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """See that Ctrl-C ends what is done in here, whoever swallows it on the way.
+
+    An exception that is raised while a C library calls Python (as libsndfile does to read and write memory) is printed
+    and forgotten, and the pool of processes of `datasets` raises another one instead. So the interruption is
+    remembered: `raise_if_interrupted` raises it again, and so does the end of the block if it ends with any error.
+    Processes that are forked from this one leave it to this one to end them.
+
+    Raises:
+        KeyboardInterrupt: If there was a Ctrl-C.
+    """
+    global _interrupted
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        # Somebody else takes care of it.
+        yield
+        return
+    process, _interrupted = os.getpid(), False
+
+    def interrupt(*_: object) -> None:
+        global _interrupted
+        if os.getpid() == process:
+            _interrupted = True
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+        raise_if_interrupted()
+    except Exception as error:
+        if _interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _interrupted = False
+
+
+def raise_if_interrupted() -> None:
+    """Raise a `KeyboardInterrupt` if there was one in this `interruptible` block."""
+    if _interrupted:
+        raise KeyboardInterrupt
