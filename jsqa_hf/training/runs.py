@@ -64,9 +64,12 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
         write=trainer.is_world_process_zero(),
     )
     stop = StopOnSignal()
+    initial = args.eval_on_start
     trainer.add_callback(stop)
     trainer.add_callback(CheckpointSealer(args.save_total_limit))
     args.save_total_limit = None
+    # The start was evaluated when the run began, and early stopping would count it twice.
+    args.eval_on_start = args.eval_on_start and checkpoint is None
     trainer.data_collator = SteadyWorkers(trainer.data_collator)
     try:
         with stop:
@@ -74,7 +77,7 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
         if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
             record.end(f"stopped by {stop.name}", last_step=trainer.state.global_step)
             raise SystemExit(stop.exit_code)
-        _save(trainer, args, metrics)
+        _save(trainer, args, metrics, initial)
     except Exception:
         record.end("failed", last_step=trainer.state.global_step, error=traceback.format_exc())
         raise
@@ -104,11 +107,14 @@ def _train(trainer: Trainer, args: TrainingArguments, checkpoint: Path | str | N
     return metrics
 
 
-def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float]) -> None:
-    """Evaluate the trained model; write it, the state of the run, and the metrics, which this adds to."""
+def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], initial: bool) -> None:
+    """Evaluate the trained model; write it, the state of the run, and the metrics, which this adds to.
+
+    `initial`: whether the first evaluation was before the first step.
+    """
     evaluations = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
     # There is none where `dataloader_drop_last` leaves no whole batch to evaluate on.
-    if args.eval_on_start and evaluations:
+    if initial and evaluations:
         metrics["initial_eval_loss"] = evaluations[0]
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
