@@ -23,7 +23,8 @@ _INTRODUCTION = """\
 
 What pairs can be made of, in the order in which a chain applies them. Each ladder varies the severity of one of them.
 Two clips that are at most *just noticeable* apart count as equal in quality, those at least *clearly different* apart
-as different; what lies between is not used. On a logarithmic scale steps are factors (×).
+as different; what lies between is not used. On a logarithmic scale steps are factors (×); `≥` marks those that are
+larger in a part of the range.
 
 `jsqa pairs --distortions` takes the names, chains such as `room+noise+opus`, other ranges such as `opus[6:64]`, and
 `all`. Names with a `*` have steps that are no published thresholds of listeners; how they were set is told below.
@@ -42,6 +43,7 @@ class CatalogueEntry:
         severity_grid: The only severities there are; None if all between are.
         worse: Which end of the severity is the worse one.
         just_noticeable, clearly_different: Steps, as in `Threshold`.
+        growth: Where steps must be larger, as in `Threshold`.
         source: Where the steps come from.
         assumption: Whether they are no published thresholds of listeners.
         material: Recordings needed: `noise`, `talkers` or `rirs`; None for none.
@@ -59,6 +61,7 @@ class CatalogueEntry:
     worse: str
     just_noticeable: float
     clearly_different: float
+    growth: tuple[tuple[float, float], ...]
     source: str
     assumption: bool
     material: str | None
@@ -85,11 +88,14 @@ class CatalogueEntry:
 
     @property
     def steps_text(self) -> tuple[str, str]:
-        """Just noticeable and clearly different step with unit, or as a factor."""
-        steps = (self.just_noticeable, self.clearly_different)
+        """Just noticeable and clearly different step with unit, or as a factor; the second with `≥` where it grows."""
         if self.scale == "log":
-            return f"× {steps[0]:g}", f"× {steps[1]:g}"
-        return f"{steps[0]:g} {self.unit}".rstrip(), f"{steps[1]:g} {self.unit}".rstrip()
+            small, large = f"× {self.just_noticeable:g}", f"× {self.clearly_different:g}"
+        else:
+            small, large = (
+                f"{step:g} {self.unit}".rstrip() for step in (self.just_noticeable, self.clearly_different)
+            )
+        return small, f"≥ {large}" if self.growth else large
 
 
 def catalogue() -> list[CatalogueEntry]:
@@ -111,6 +117,7 @@ def _entry(name: str, distortion: type[Distortion]) -> CatalogueEntry:
         worse=distortion.worse,
         just_noticeable=threshold.just_noticeable,
         clearly_different=threshold.clearly_different,
+        growth=threshold.growth,
         source=threshold.source,
         assumption=threshold.assumption,
         material=distortion.material,
@@ -129,7 +136,11 @@ def as_table(entries: Sequence[CatalogueEntry]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join([*map(str.ljust, row, widths), row[5]]).rstrip() for row in rows]
     return "\n".join(
-        [*lines, "", "* steps that are no published thresholds of listeners; --format markdown has all sources"]
+        [
+            *lines,
+            "",
+            "* no published thresholds of listeners; ≥ larger in a part of the range; --format markdown has sources",
+        ]
     )
 
 
