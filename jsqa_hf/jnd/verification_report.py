@@ -66,6 +66,7 @@ def report_as_markdown(report: VerificationReport, severity_bins: int = 3) -> st
         "severity",
         "pairs",
         "equivalent SNR step, dB (5 / 50 / 95 %)",
+        "equal clips",
         "as meant",
         "clear",
     ]

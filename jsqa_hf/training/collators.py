@@ -19,6 +19,9 @@ def decode_column_value(audio: Mapping[str, Any]) -> tuple[np.ndarray, int]:
     return decode_audio(audio["bytes"] if audio.get("bytes") else audio["path"])
 
 
+_MOST_PASSES_TO_REPEAT = 100
+
+
 class ContrastiveCollator:
     """Ladders of [`jsqa_hf.jnd.JNDPairGenerator`] → a batch of [`JSQAForContrastivePretraining`].
 
@@ -89,4 +92,9 @@ def repeat_with_index(dataset: datasets.Dataset, rows: int) -> datasets.Dataset:
     """
     passes = max(1, -(-rows // len(dataset)))
     repetition = np.repeat(np.arange(passes), len(dataset))
-    return dataset.repeat(passes).add_column("repetition", repetition)
+    # `repeat` copies nothing, but every access gets slower with the number of passes.
+    if passes <= _MOST_PASSES_TO_REPEAT:
+        repeated = dataset.repeat(passes)
+    else:
+        repeated = dataset.select(np.tile(np.arange(len(dataset)), passes))
+    return repeated.add_column("repetition", repetition)

@@ -69,7 +69,7 @@ class LowPass(_Band):
     """Remove what lies above a cut-off frequency."""
 
     name = "low-pass"
-    summary = "High frequencies removed; severity: cut-off frequency in Hz"
+    summary = "high frequencies removed; severity: cut-off frequency in Hz"
     threshold = Threshold(
         quantity="cut-off frequency",
         unit="Hz",
@@ -100,7 +100,7 @@ class HighPass(_Band):
     """Remove what lies below a cut-off frequency."""
 
     name = "high-pass"
-    summary = "Low frequencies removed; severity: cut-off frequency in Hz"
+    summary = "low frequencies removed; severity: cut-off frequency in Hz"
     threshold = Threshold(
         quantity="cut-off frequency",
         unit="Hz",
@@ -133,7 +133,7 @@ class TelephoneBand(_Band):
     """
 
     name = "telephone-band"
-    summary = "Band narrowed from both sides; severity: bandwidth in octaves (telephone band: 3.5)"
+    summary = "band narrowed from both sides; severity: bandwidth in octaves (telephone band: 3.5)"
     threshold = Threshold(
         quantity="bandwidth",
         unit="octaves",

@@ -24,7 +24,7 @@ class Clipping(Distortion):
     """
 
     name = "clipping"
-    summary = "Peaks cut off; severity: limit in dB above the active speech level"
+    summary = "peaks cut off; severity: limit in dB above the active speech level"
     stage = Stage.TERMINAL
     threshold = Threshold(
         quantity="clipping limit",

@@ -29,7 +29,7 @@ class Echo(Distortion):
     """
 
     name = "echo"
-    summary = "A delayed copy of the speech; severity: echo attenuation in dB"
+    summary = "a delayed copy of the speech; severity: echo attenuation in dB"
     stage = Stage.TERMINAL
     threshold = Threshold(
         quantity="echo attenuation",

@@ -21,7 +21,7 @@ class Level(Distortion):
     """
 
     name = "level"
-    summary = "Speech at another level; severity: active speech level in dBov (ITU-T P.56)"
+    summary = "speech at another level; severity: active speech level in dBov (ITU-T P.56)"
     stage = Stage.LEVEL
     threshold = Threshold(
         quantity="active speech level",

@@ -27,7 +27,7 @@ class MNRU(Distortion):
     """
 
     name = "mnru"
-    summary = "Noise modulated by the speech (ITU-T P.810); severity: Q in dB"
+    summary = "noise modulated by the speech (ITU-T P.810); severity: Q in dB"
     stage = Stage.CODEC
     threshold = Threshold(
         quantity="Q",

@@ -118,7 +118,7 @@ class PacketLoss(_Loss):
     """
 
     name = "packet-loss"
-    summary = "Packets of 20 ms lost at random and concealed; severity: loss rate in percent"
+    summary = "packets of 20 ms lost at random and concealed; severity: loss rate in percent"
     threshold = _threshold(0.8, 10.0, "0.6 to 1.0 % and 4.2 to 8.0 % (up to 12 % in docs/verification.md)")
     threshold_unconcealed = _threshold(0.5, 2.5, "0.4 to 0.6 % and 2.0 to 3.0 %")
 
@@ -145,7 +145,7 @@ class BurstLoss(_Loss):
     """
 
     name = "burst-loss"
-    summary = "Packets of 20 ms lost in bursts and concealed; severity: loss rate in percent"
+    summary = "packets of 20 ms lost in bursts and concealed; severity: loss rate in percent"
     threshold = _threshold(0.6, 4.0, "0.5 to 0.7 % and 2.8 to 3.7 % (up to 4.1 % in docs/verification.md)")
     threshold_unconcealed = _threshold(0.5, 2.0, "0.4 to 0.6 % and 1.6 to 2.5 %")
 

@@ -26,7 +26,7 @@ class Opus(BitRateCodec):
     """
 
     name = "opus"
-    summary = "Opus: bit rate in kbit/s"
+    summary = "Opus; severity: bit rate in kbit/s"
     threshold = Threshold(
         "Opus bit rate",
         "kbit/s",
@@ -55,7 +55,7 @@ class MP3(BitRateCodec):
     """
 
     name = "mp3"
-    summary = "MP3: bit rate in kbit/s"
+    summary = "MP3; severity: bit rate in kbit/s"
     threshold = Threshold(
         "MP3 bit rate",
         "kbit/s",
@@ -91,7 +91,7 @@ class AAC(BitRateCodec):
     """
 
     name = "aac"
-    summary = "AAC: bit rate in kbit/s"
+    summary = "AAC; severity: bit rate in kbit/s"
     threshold = Threshold(
         "AAC bit rate",
         "kbit/s",
@@ -119,7 +119,7 @@ class Vorbis(BitRateCodec):
     """
 
     name = "vorbis"
-    summary = "Vorbis: quality from 0 to 10"
+    summary = "Vorbis; severity: quality from 0 to 10"
     threshold = Threshold(
         "Vorbis quality",
         "",

@@ -46,7 +46,7 @@ class Codec2(_OptionalCodec):
     """
 
     name = "codec2"
-    summary = "Codec 2: bit rate of the mode in kbit/s"
+    summary = "Codec 2; severity: bit rate of the mode in kbit/s"
     threshold = Threshold(
         "Codec 2 bit rate",
         "kbit/s",
@@ -102,7 +102,7 @@ class SILK(_OptionalCodec):
     """
 
     name = "silk"
-    summary = "SILK: bit rate in kbit/s"
+    summary = "SILK; severity: bit rate in kbit/s"
     threshold = Threshold(
         "SILK bit rate",
         "kbit/s",
@@ -142,7 +142,7 @@ class LC3(_OptionalCodec):
     """
 
     name = "lc3"
-    summary = "LC3: bit rate in kbit/s"
+    summary = "LC3; severity: bit rate in kbit/s"
     threshold = Threshold(
         "LC3 bit rate",
         "kbit/s",

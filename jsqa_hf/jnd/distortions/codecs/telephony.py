@@ -21,7 +21,7 @@ class AMRNB(BitRateCodec):
     """
 
     name = "amr-nb"
-    summary = "AMR narrowband: bit rate of the mode in kbit/s"
+    summary = "AMR narrowband; severity: bit rate of the mode in kbit/s"
     threshold = Threshold(
         "AMR-NB bit rate",
         "kbit/s",
@@ -48,7 +48,7 @@ class G726(BitRateCodec):
     """ITU-T G.726 adaptive differential PCM at 2, 3, 4 or 5 bits per sample. It has no delay."""
 
     name = "g726"
-    summary = "G.726 ADPCM: bit rate in kbit/s"
+    summary = "G.726 ADPCM; severity: bit rate in kbit/s"
     threshold = Threshold(
         "G.726 bit rate",
         "kbit/s",
@@ -83,7 +83,7 @@ class G722(_FFmpegSingleRateCodec):
     """ITU-T G.722 at 64 kbit/s, which keeps 50 to 7000 Hz. Delay: 22 samples of its quadrature mirror filters."""
 
     name = "g722"
-    summary = "G.722 at 64 kbit/s: gain of its error in dB"
+    summary = "G.722 at 64 kbit/s; severity: gain of its error in dB"
     threshold = Threshold(
         "error of G.722",
         "dB",
@@ -103,7 +103,7 @@ class G7231(_FFmpegSingleRateCodec):
     """ITU-T G.723.1 at 6.3 kbit/s, the only rate of FFmpeg's encoder. Delay: 7.5 ms, the look-ahead of the encoder."""
 
     name = "g723-1"
-    summary = "G.723.1 at 6.3 kbit/s: gain of its error in dB"
+    summary = "G.723.1 at 6.3 kbit/s; severity: gain of its error in dB"
     threshold = Threshold(
         "error of G.723.1",
         "dB",
@@ -138,7 +138,7 @@ class ALaw(_FFmpegSingleRateCodec):
     """A-law of ITU-T G.711: 8 bits per sample at 8 kHz. It has no delay."""
 
     name = "a-law"
-    summary = "G.711 A-law at 64 kbit/s: gain of its error in dB"
+    summary = "G.711 A-law at 64 kbit/s; severity: gain of its error in dB"
     threshold = _g711_threshold("A-law")
     severity_range = (0.0, 32.0)
     codec_rates = (8000,)
@@ -150,7 +150,7 @@ class MuLaw(_FFmpegSingleRateCodec):
     """Mu-law of ITU-T G.711: 8 bits per sample at 8 kHz. It has no delay."""
 
     name = "mu-law"
-    summary = "G.711 mu-law at 64 kbit/s: gain of its error in dB"
+    summary = "G.711 mu-law at 64 kbit/s; severity: gain of its error in dB"
     threshold = _g711_threshold("mu-law")
     severity_range = (0.0, 32.0)
     codec_rates = (8000,)
@@ -162,7 +162,7 @@ class GSM(SingleRateCodec):
     """GSM 06.10 full rate at 13 kbit/s. It has no delay."""
 
     name = "gsm"
-    summary = "GSM 06.10 full rate at 13 kbit/s: gain of its error in dB"
+    summary = "GSM 06.10 full rate at 13 kbit/s; severity: gain of its error in dB"
     threshold = Threshold(
         "error of GSM 06.10",
         "dB",
