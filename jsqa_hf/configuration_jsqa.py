@@ -90,9 +90,20 @@ class JSQAConfig(PreTrainedConfig):
             the clips of a batch see each other.
         temperature (`float`, defaults to 0.1):
             Temperature of the NT-Xent loss, above 0 (Chen et al., SimCLR, ICML 2020).
+        learn_temperature (`bool`, defaults to `False`):
+            Learn the temperature, from `temperature` on and not below 0.01, as CLIP does (Radford et al., ICML 2021).
+        contrastive_loss (`str`, defaults to `"nt_xent"`):
+            `"nt_xent"`, or `"supervised"` for the supervised contrastive loss (Khosla et al., NeurIPS 2020).
         contrastive_negatives (`str`, defaults to `"all"`):
             `"all"`: every other clip of the batch is a negative; `"same_content"`: only clips of the same speech and
             noise at another quality.
+        false_negatives (`str`, defaults to `"keep"`):
+            What becomes of clips of other content at the same quality: `"keep"` them as negatives, `"mask"` them out,
+            or `"promote"` them to positives.
+        jnd_margin_weight (`float`, defaults to 0.0):
+            Weight of a hinge on embedding distances in JND units; 0 leaves it out.
+        jnd_distance (`float`, defaults to 0.2):
+            Distance of one JND between projections, which are at most 2 apart; of the hinge.
         mos_output_names (`list[str]`, defaults to `["mos"]`):
             Names of the ratings predicted, in order, such as
             `["mos", "noisiness", "coloration", "discontinuity", "loudness"]`.
@@ -123,7 +134,7 @@ class JSQAConfig(PreTrainedConfig):
 
     model_type = "jsqa"
     sub_configs_defaults = {"hubert_config": SubConfigSpec(config_class=HubertConfig)}
-    keys_to_ignore_at_inference = ["embeddings", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = ["embeddings", "temperature", "hidden_states", "attentions"]
 
     # A HubertConfig after construction; what is given is checked there.
     hubert_config: Any = None
@@ -135,7 +146,12 @@ class JSQAConfig(PreTrainedConfig):
     projection_size: int = 128
     projection_norm: Literal["layer", "none"] = "layer"
     temperature: float | int = 0.1
+    learn_temperature: bool = False
+    contrastive_loss: Literal["nt_xent", "supervised"] = "nt_xent"
     contrastive_negatives: Literal["all", "same_content"] = "all"
+    false_negatives: Literal["keep", "mask", "promote"] = "keep"
+    jnd_margin_weight: float | int = 0.0
+    jnd_distance: float | int = 0.2
     mos_output_names: list[str] | tuple[str, ...] = ("mos",)
     mos_score_range: list[float | int] | tuple[float | int, ...] = (1.0, 5.0)
     mos_hidden_size: int = 128
@@ -194,6 +210,10 @@ class JSQAConfig(PreTrainedConfig):
             raise ValueError(f"`level_bands` must be 0 (off) or above, but is {self.level_bands}")
         if not self.temperature > 0:
             raise ValueError(f"`temperature` must be above 0, but is {self.temperature}")
+        if not self.jnd_margin_weight >= 0:
+            raise ValueError(f"`jnd_margin_weight` must not be below 0, but is {self.jnd_margin_weight}")
+        if not 0 < self.jnd_distance < 2:
+            raise ValueError(f"`jnd_distance` must lie in (0, 2), but is {self.jnd_distance}")
         if not 0 <= self.mos_dropout < 1:
             raise ValueError(f"`mos_dropout` must lie in [0, 1), but is {self.mos_dropout}")
         self._validate_mos_outputs()

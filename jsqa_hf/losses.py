@@ -1,10 +1,90 @@
-"""Training objectives: NT-Xent over JND pairs, and the regression losses of the MOS head."""
+"""The contrastive objective over JND pairs, exact over any number of processes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
+
+FalseNegatives = Literal["keep", "mask", "promote"]
+
+# JNDs at which qualities are clearly different: 8 dB of SNR, where one JND is 3 dB (McShefferty, Whitmer and Akeroyd,
+# Trends in Hearing 2015 and 2016).
+CLEARLY_DIFFERENT_JNDS = 8 / 3
+
+
+@dataclass
+class LadderLabels:
+    """What is known of the clips of a batch of ladders.
+
+    Attributes:
+        pair_ids: (clips,) integers; clips with the same id are a JND pair, that is, sound equally good.
+        content_ids: (clips,) integers; clips of the same speech and the same noise, room or codec have the same id.
+        quality: (clips,) severities in JNDs, which can be compared among clips of the same distortion.
+        distortion_ids: (clips,) integers; which distortion the severity is one of.
+    """
+
+    pair_ids: Tensor
+    content_ids: Tensor | None = None
+    quality: Tensor | None = None
+    distortion_ids: Tensor | None = None
+
+    def gather(self) -> LadderLabels:
+        """Those of all processes, in the order of their ranks, with ids that differ between processes."""
+        ranks = [torch.full_like(self.pair_ids, rank) for rank in range(world_size())]
+        offsets = torch.cat(ranks) * 2**32
+        pair_ids = gather_with_gradient(self.pair_ids) + offsets
+        content_ids = None if self.content_ids is None else gather_with_gradient(self.content_ids) + offsets
+        quality, distortion_ids = (
+            None if values is None else gather_with_gradient(values) for values in (self.quality, self.distortion_ids)
+        )
+        return LadderLabels(pair_ids, content_ids, quality, distortion_ids)
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return distributed.get_rank() if world_size() > 1 else 0
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate a tensor of every process; the gradient goes back to where each part came from."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.length = len(tensor)
+        parts = [torch.empty_like(tensor) for _ in range(world_size())]
+        distributed.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        distributed.all_reduce(total)
+        return total[rank() * ctx.length : (rank() + 1) * ctx.length]
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor of every process along the first dimension.
+
+    Each process then computes the loss of its own clips against all. As data parallelism takes the mean of the
+    gradients over the processes, and the gradient that comes back here is the sum over them, the update is that of one
+    process with the whole batch.
+
+    Args:
+        tensor: (batch, ...), of the same shape in every process.
+
+    Returns:
+        (processes * batch, ...), in the order of the ranks; the tensor itself where there is one process.
+    """
+    return tensor if world_size() == 1 else _Gather.apply(tensor)  # type: ignore[no-any-return]
 
 
 def nt_xent(
@@ -35,47 +115,162 @@ def nt_xent(
     Raises:
         ValueError: if a clip has no pair mate, or no negative.
     """
-    unit = F.normalize(projections.float(), dim=-1)
-    similarity = unit @ unit.T / temperature
-    same_pair = pair_ids[:, None] == pair_ids[None, :]
-    itself = torch.eye(len(pair_ids), dtype=torch.bool, device=pair_ids.device)
-    positive = same_pair & ~itself
-    negative = ~same_pair
-    if content_ids is not None:
-        negative = negative & (content_ids[:, None] == content_ids[None, :])
+    labels = LadderLabels(pair_ids, content_ids)
+    return contrastive_loss(projections, labels, temperature, same_content_negatives=content_ids is not None)
+
+
+def contrastive_loss(
+    projections: Tensor,
+    labels: LadderLabels,
+    temperature: float | Tensor = 0.1,
+    *,
+    same_content_negatives: bool = False,
+    false_negatives: FalseNegatives = "keep",
+    supervised: bool = False,
+) -> Tensor:
+    r"""NT-Xent over JND pairs, with a choice of positives and negatives. The loss of this process's clips against all.
+
+    The formula is that of [`nt_xent`]. `supervised` takes the one of Khosla et al. (Supervised Contrastive Learning,
+    NeurIPS 2020, equation 2), in which the other positives of a clip stand in the denominator, too:
+
+    \[ L = \operatorname*{mean}_i \operatorname*{mean}_{p \in P(i)}
+       -\log \frac{e^{s_{ip}/\tau}}{\sum_{a \in P(i) \cup N(i)} e^{s_{ia}/\tau}} \]
+
+    Args:
+        projections: (clips, dim) of this process, any scale.
+        labels: of this process's clips.
+        temperature: above 0.
+        same_content_negatives: only clips of the same content are negatives.
+        false_negatives: what to do about clips of other content that sound as good (the same distortion, at most one
+            JND apart): `"keep"` them as negatives, `"mask"` them out, or `"promote"` them to positives, which with
+            `supervised` is supervised-contrastive learning over quality levels.
+        supervised: see above.
+
+    Returns:
+        Scalar loss in float32, the mean over the clips of this process.
+
+    Raises:
+        ValueError: if labels that are needed are missing, a clip has no pair mate, or no negative.
+    """
+    everything = labels.gather()
+    positive, negative = _positives_and_negatives(everything, same_content_negatives, false_negatives)
+    start = rank() * len(projections)
+    positive, negative = (mask[start : start + len(projections)] for mask in (positive, negative))
     if not bool(positive.any(dim=1).all()):
         raise ValueError("every clip needs a pair mate in the batch: give both members of a JND pair the same pair id")
     if not bool(negative.any(dim=1).all()):
         raise ValueError("every clip needs a negative in the batch: use at least two quality levels per content")
-    negatives = similarity.masked_fill(~negative, float("-inf")).logsumexp(dim=1, keepdim=True)
-    per_pair = torch.logaddexp(similarity, negatives) - similarity
+    unit = F.normalize(projections.float(), dim=-1)
+    similarity = unit @ gather_with_gradient(unit).T / temperature
+    if supervised:
+        others = similarity.masked_fill(~(positive | negative), float("-inf")).logsumexp(dim=1, keepdim=True)
+        per_pair = others - similarity
+    else:
+        others = similarity.masked_fill(~negative, float("-inf")).logsumexp(dim=1, keepdim=True)
+        per_pair = torch.logaddexp(similarity, others) - similarity
     return ((per_pair * positive).sum(dim=1) / positive.sum(dim=1)).mean()
 
 
-def mos_loss(mean: Tensor, variance: Tensor, labels: Tensor, kind: str = "mse") -> Tensor:
-    """Loss of predicted ratings; outputs that a clip was not rated on (NaN labels) do not count.
+def _positives_and_negatives(
+    labels: LadderLabels, same_content_negatives: bool, false_negatives: FalseNegatives
+) -> tuple[Tensor, Tensor]:
+    """Which clips are positives and which negatives of each other, (clips, clips) bool each."""
+    itself = torch.eye(len(labels.pair_ids), dtype=torch.bool, device=labels.pair_ids.device)
+    same_pair = _equal(labels.pair_ids)
+    positive, negative = same_pair & ~itself, ~same_pair
+    if not same_content_negatives and false_negatives == "keep":
+        return positive, negative
+    if labels.content_ids is None:
+        raise ValueError("content-matched and false negatives need `content_ids`")
+    same_content = _equal(labels.content_ids)
+    if false_negatives != "keep":
+        equally_good = same_quality(labels) & ~same_content
+        negative = negative & ~equally_good
+        if false_negatives == "promote":
+            positive = positive | equally_good
+    if same_content_negatives:
+        negative = negative & same_content
+    return positive, negative
+
+
+def same_quality(labels: LadderLabels) -> Tensor:
+    """Which clips have the same distortion at severities at most one JND apart, (clips, clips) bool."""
+    return _same_distortion(labels) & (_jnds_apart(labels) <= 1)
+
+
+def jnd_margin_loss(
+    projections: Tensor,
+    labels: LadderLabels,
+    jnd_distance: float | Tensor,
+    clearly_different_jnds: float = CLEARLY_DIFFERENT_JNDS,
+) -> Tensor:
+    r"""Hinge on embedding distances in JND units, between clips of the same content.
+
+    With distance \(d_{ij}\) of the unit vectors, the distance \(u\) of one JND, and severities \(q\) in JNDs:
+
+    \[ L = \operatorname*{mean}_{|q_i - q_j| \le 1} \max(0, d_{ij}/u - 1)^2
+         + \operatorname*{mean}_{|q_i - q_j| \ge m} \max(0, m - d_{ij}/u)^2 \]
+
+    so that what listeners cannot tell apart lies within one JND of the embedding, and what they clearly can lies
+    beyond the just-meaningful difference \(m\). Contrastive hinges go back to Hadsell, Chopra and LeCun (CVPR 2006).
 
     Args:
-        mean: (batch, outputs) predicted ratings.
-        variance: (batch, outputs) predicted variances, above 0.
-        labels: (batch, outputs) ratings, NaN where there is none.
-        kind: `"mse"`, squared error for the mean plus the Gaussian negative log-likelihood of the variance with the
-            mean held fixed; `"gaussian_nll"`, the likelihood for both (Nix and Weigend, ICNN 1994).
+        projections: (clips, dim), any scale; normalised to unit length here.
+        labels: with content, quality and distortion.
+        jnd_distance: distance of one JND between unit vectors, which are at most 2 apart.
+        clearly_different_jnds: \(m\).
 
     Returns:
-        Scalar loss in float32; 0 if no label is rated.
+        Scalar loss in float32, whose mean over the processes is the loss of all clips; 0 for a mean over nothing.
+
+    Raises:
+        ValueError: if labels are missing.
     """
-    rated = ~labels.isnan()
-    target = torch.where(rated, labels, mean.detach()).float()
-    mean, variance = mean.float(), variance.float()
-    if kind == "gaussian_nll":
-        loss = F.gaussian_nll_loss(mean, target, variance, reduction="none")
-    elif kind == "mse":
-        likelihood = F.gaussian_nll_loss(mean.detach(), target, variance, reduction="none")
-        loss = F.mse_loss(mean, target, reduction="none") + likelihood
-    else:
-        raise ValueError(f"`kind` must be 'mse' or 'gaussian_nll', but is {kind!r}")
-    return (loss * rated).sum() / rated.sum().clamp(min=1)
+    if labels.content_ids is None:
+        raise ValueError("the JND margin needs `content_ids`")
+    unit = F.normalize(projections.float(), dim=-1)
+    # The constant keeps the gradient of the root finite for equal clips.
+    jnds = ((2 - 2 * unit @ unit.T).clamp(min=0) + 1e-8).sqrt() / jnd_distance
+    apart = _jnds_apart(labels)
+    related = _equal(labels.content_ids) & _same_distortion(labels)
+    related = related & ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    near, far = related & (apart <= 1), related & (apart >= clearly_different_jnds)
+    attraction = (jnds - 1).clamp(min=0).square()
+    repulsion = (clearly_different_jnds - jnds).clamp(min=0).square()
+    return _masked_mean(attraction, near) + _masked_mean(repulsion, far)
 
 
-__all__ = ["mos_loss", "nt_xent"]
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over what the mask holds in all processes, as far as this process has part in it."""
+    count = mask.sum().to(values.dtype)
+    if world_size() > 1:
+        distributed.all_reduce(count)
+        count = count / world_size()
+    return (values * mask).sum() / count.clamp(min=1 / world_size())
+
+
+def _equal(ids: Tensor) -> Tensor:
+    return ids[:, None] == ids[None, :]
+
+
+def _jnds_apart(labels: LadderLabels) -> Tensor:
+    if labels.quality is None:
+        raise ValueError("this objective needs `quality`, the severity of each clip in JNDs")
+    return (labels.quality[:, None] - labels.quality[None, :]).abs()
+
+
+def _same_distortion(labels: LadderLabels) -> Tensor:
+    if labels.distortion_ids is None:
+        raise ValueError("this objective needs `distortion_ids`, as only severities of one distortion compare")
+    return _equal(labels.distortion_ids)
+
+
+__all__ = [
+    "CLEARLY_DIFFERENT_JNDS",
+    "LadderLabels",
+    "contrastive_loss",
+    "gather_with_gradient",
+    "jnd_margin_loss",
+    "nt_xent",
+    "same_quality",
+]

@@ -21,10 +21,14 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_jsqa import JSQAConfig
-from .losses import mos_loss, nt_xent
+from .losses import LadderLabels, contrastive_loss, jnd_margin_loss
+from .mos_losses import mos_loss
 
 # Power of a level of -100 dBov, below the quantisation noise of 16-bit audio (-98 dBov): what is quieter is silence.
 _SILENCE_POWER = 1e-10
+
+# As in CLIP, whose logits are scaled by 100 at most.
+_LOWEST_TEMPERATURE = 0.01
 
 
 @dataclass
@@ -52,12 +56,14 @@ class JSQAContrastiveOutput(ModelOutput):
     Attributes:
         loss: scalar, if `pair_ids` were given.
         projections: (batch, `config.projection_size`), of unit length; the space of the contrastive loss.
+        temperature: scalar, if it is learned.
         embeddings: (batch, `config.embedding_size`).
         hidden_states, attentions: per layer, if asked for.
     """
 
     loss: Tensor | None = None
     projections: Tensor | None = None
+    temperature: Tensor | None = None
     embeddings: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
@@ -110,6 +116,8 @@ class JSQAPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, JSQAModel) and module.layer_weights is not None:
             init.zeros_(module.layer_weights)
+        if isinstance(module, JSQAForContrastivePretraining) and module.log_temperature is not None:
+            init.zeros_(module.log_temperature)
 
     def freeze_feature_encoder(self) -> None:
         """Keep the convolutional front end as it is during training."""
@@ -385,7 +393,15 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
         super().__init__(config)
         self.jsqa = JSQAModel(config)
         self.projection = JSQAProjection(config)
+        self.log_temperature = nn.Parameter(torch.zeros(())) if config.learn_temperature else None
         self.post_init()
+
+    def temperature(self) -> Tensor | float:
+        """Temperature of the loss, learned or fixed."""
+        if self.log_temperature is None:
+            return self.config.temperature
+        # Relative to the initial one, so that a parameter of 0, as weight decay and new weights want it, is neutral.
+        return (self.config.temperature * self.log_temperature.exp()).clamp(min=_LOWEST_TEMPERATURE)
 
     @can_return_tuple
     def forward(
@@ -394,41 +410,75 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
         attention_mask: Tensor | None = None,
         pair_ids: Tensor | None = None,
         content_ids: Tensor | None = None,
+        quality: Tensor | None = None,
+        distortion_ids: Tensor | None = None,
         return_loss: bool = True,
         **kwargs: Any,
     ) -> JSQAContrastiveOutput | tuple[Tensor, ...]:
         """Project clips, and compare them if it is known which belong together.
 
+        In distributed training the clips of all processes are compared; every process must give as many.
+
         Args:
             input_values: (batch, samples), see [`JSQAModel.forward`].
             attention_mask: (batch, samples).
             pair_ids: (batch,) integers; the two clips of a JND pair have the same id.
-            content_ids: (batch,) integers; clips of the same speech and noise have the same id. Needed for
-                `config.contrastive_negatives == "same_content"` only.
-            return_loss: False leaves the loss out.
+            content_ids: (batch,) integers; clips of the same speech and noise have the same id. Needed for anything
+                but the default objective.
+            quality: (batch,) severities in JNDs, comparable within a distortion. Needed for `false_negatives` other
+                than `"keep"`, and for the JND margin.
+            distortion_ids: (batch,) integers; clips of the same distortion have the same id. Needed with `quality`.
+            return_loss: False leaves the loss out; [`contrastive_loss`] computes it from the output later.
             kwargs: see [`JSQAModel.forward`].
 
         Returns:
             [`JSQAContrastiveOutput`].
 
         Raises:
-            ValueError: if a clip has no pair mate or no negative, or `content_ids` are needed and missing.
+            ValueError: if a clip has no pair mate or no negative, or labels that the objective needs are missing.
         """
         outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
         projections = self.projection(outputs.embeddings)
+        temperature = self.temperature()
         loss = None
         if return_loss and pair_ids is not None:
-            same_content = self.config.contrastive_negatives == "same_content"
-            if same_content and content_ids is None:
-                raise ValueError("`contrastive_negatives='same_content'` needs `content_ids`")
-            loss = nt_xent(projections, pair_ids, self.config.temperature, content_ids if same_content else None)
+            labels = LadderLabels(pair_ids, content_ids, quality, distortion_ids)
+            loss = self.contrastive_loss(projections, labels, temperature)
         return JSQAContrastiveOutput(
             loss=loss,
             projections=projections,
+            temperature=temperature if isinstance(temperature, Tensor) else None,
             embeddings=outputs.embeddings,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def contrastive_loss(self, projections: Tensor, labels: LadderLabels, temperature: Tensor | float) -> Tensor:
+        """The objective that the configuration describes.
+
+        Args:
+            projections: (batch, `config.projection_size`).
+            labels: of the batch.
+            temperature: of [`temperature`].
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: see [`forward`].
+        """
+        config = self.config
+        loss = contrastive_loss(
+            projections,
+            labels,
+            temperature,
+            same_content_negatives=config.contrastive_negatives == "same_content",
+            false_negatives=config.false_negatives,
+            supervised=config.contrastive_loss == "supervised",
+        )
+        if config.jnd_margin_weight:
+            loss = loss + config.jnd_margin_weight * jnd_margin_loss(projections, labels, config.jnd_distance)
+        return loss
 
 
 class JSQAMOSHead(nn.Module):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pytorch_metric_learning.losses import NTXentLoss
 from torch.nn import functional as F
 
-from jsqa_hf.losses import mos_loss, nt_xent
+from jsqa_hf.losses import nt_xent
+from jsqa_hf.mos_losses import mos_loss
 
 
 def naive_nt_xent(projections, pair_ids, temperature, content_ids=None) -> float:

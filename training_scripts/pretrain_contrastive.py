@@ -14,14 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import datasets
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAModel
-from jsqa_hf.data import load_noise, load_speech, parse_source
+from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator
+from jsqa_hf.jnd.selection import make_distortions
 from jsqa_hf.training import (
     ContrastiveCollator,
+    ContrastiveTrainer,
     RunArguments,
+    load_pairs,
     parse_arguments,
     repeat_with_index,
     run_script,
@@ -39,6 +42,7 @@ class PretrainingArguments:
         default=None,
         metadata={"help": "folder written by generate_jnd_pairs.py; without it, pairs are made on the fly"},
     )
+    streaming: bool = field(default=False, metadata={"help": "read `pairs` while training: Parquet, or from the Hub"})
     speech: str | None = field(
         default=None,
         metadata={"help": "clean speech: NAME:PATH such as librispeech:/data/LibriSpeech, a folder, or a CSV file"},
@@ -55,8 +59,24 @@ class PretrainingArguments:
     eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
     model_size: str = field(default="tiny", metadata={"help": "tiny (5.6 M parameters) or paper (26 M)"})
     backbone: str | None = field(default=None, metadata={"help": "path or Hub id of a pretrained HuBERT"})
+    loss: str = field(default="nt_xent", metadata={"help": "nt_xent or supervised (contrastive)"})
     negatives: str = field(default="all", metadata={"help": "all, or same_content: content-matched negatives alone"})
-    temperature: float = field(default=0.1, metadata={"help": "temperature of the NT-Xent loss"})
+    false_negatives: str = field(
+        default="keep", metadata={"help": "other content at the same quality: keep, mask, or promote to positives"}
+    )
+    temperature: float = field(default=0.1, metadata={"help": "temperature of the loss"})
+    learn_temperature: bool = field(default=False, metadata={"help": "learn it, from `temperature` on"})
+    jnd_margin_weight: float = field(default=0.0, metadata={"help": "weight of the hinge on distances in JNDs"})
+    jnd_distance: float = field(default=0.2, metadata={"help": "embedding distance of one JND, for the hinge"})
+    loss_chunk_size: int | None = field(
+        default=None, metadata={"help": "clips that go through the model at once; gradients are cached, exactly"}
+    )
+    distortions: list[str] = field(
+        default_factory=lambda: ["noise"],
+        metadata={"help": "as of `jsqa pairs`: names, chains such as room+noise+opus, or all"},
+    )
+    talkers: str | None = field(default=None, metadata={"help": "speech of other speakers, for talkers"})
+    rirs: str | None = field(default=None, metadata={"help": "room impulse responses, for measured rooms"})
     levels: int = field(default=2, metadata={"help": "clearly different quality levels per content"})
     snr_min: float = field(default=-5.0, metadata={"help": "lowest SNR in dB"})
     snr_max: float = field(default=40.0, metadata={"help": "highest SNR in dB"})
@@ -72,7 +92,15 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
     if args.model_size not in {"tiny", "paper"}:
         raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
     preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
-    config = preset(temperature=args.temperature, contrastive_negatives=args.negatives)
+    config = preset(
+        temperature=args.temperature,
+        learn_temperature=args.learn_temperature,
+        contrastive_loss=args.loss,
+        contrastive_negatives=args.negatives,
+        false_negatives=args.false_negatives,
+        jnd_margin_weight=args.jnd_margin_weight,
+        jnd_distance=args.jnd_distance,
+    )
     if args.backbone is None:
         return JSQAForContrastivePretraining(config)
     base = JSQAModel.from_backbone(args.backbone, config)
@@ -81,14 +109,21 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
     return model
 
 
-def build_generator(args: PretrainingArguments, noise: datasets.Dataset, seed: int) -> JNDPairGenerator:
+def build_generator(args: PretrainingArguments, noise: datasets.Dataset | None, seed: int) -> JNDPairGenerator:
     """Ladders as arrays, made when a batch is drawn."""
+    sources = {"noise": noise, "talkers": args.talkers and load_speech(*parse_source(args.talkers))}
+    sources["rirs"] = args.rirs and load_rirs(*parse_source(args.rirs))
+    noise_options = {
+        "severity_range": (args.snr_min, args.snr_max),
+        "just_noticeable": args.jnd_db,
+        "clearly_different": args.min_step_db,
+    }
+    selection = make_distortions(
+        args.distortions, {name: rows for name, rows in sources.items() if rows}, {"noise": noise_options}
+    )
     return JNDPairGenerator(
-        noise,
+        distortions=selection.chains,
         levels=args.levels,
-        snr_range=(args.snr_min, args.snr_max),
-        jnd_db=args.jnd_db,
-        min_step_db=args.min_step_db,
         duration_s=args.duration_s,
         level_dbov=(args.level_dbov_min, args.level_dbov_max),
         seed=seed,
@@ -101,20 +136,20 @@ def build_datasets(
 ) -> tuple[datasets.Dataset, datasets.Dataset | None]:
     """Training and evaluation ladders; made on the fly, no pair is seen twice in training."""
     if args.pairs is not None:
-        train = datasets.load_from_disk(args.pairs)
+        train = load_pairs(args.pairs, training_args, streaming=args.streaming)
     else:
-        if args.speech is None or args.noise is None or training_args.max_steps <= 0:
+        if args.speech is None or training_args.max_steps <= 0:
             raise ValueError("give --pairs, or --speech, --noise and --max_steps to make pairs on the fly")
         batch = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
         speech = load_speech(*parse_source(args.speech), split=args.speech_split)
         train = repeat_with_index(speech, training_args.max_steps * batch)
-        noise = load_noise(*parse_source(args.noise), split=args.noise_split)
+        noise = args.noise and load_noise(*parse_source(args.noise), split=args.noise_split)
         train.set_transform(build_generator(args, noise, training_args.seed))
-    if args.eval_speech is None or args.eval_noise is None:
+    if args.eval_speech is None:
         return train, None
     held_out = load_speech(*parse_source(args.eval_speech), split=args.eval_speech_split)
     evaluation = repeat_with_index(held_out, args.eval_ladders).select(range(args.eval_ladders))
-    eval_noise = load_noise(*parse_source(args.eval_noise), split=args.eval_noise_split)
+    eval_noise = args.eval_noise and load_noise(*parse_source(args.eval_noise), split=args.eval_noise_split)
     evaluation.set_transform(build_generator(args, eval_noise, training_args.seed + EVALUATION_SEED_OFFSET))
     return train, evaluation
 
@@ -129,13 +164,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     # The weights are drawn here; Trainer seeds too late for that.
     set_seed(training_args.seed)
     train, evaluation = build_datasets(args, training_args)
-    trainer = Trainer(
+    trainer = ContrastiveTrainer(
         model=build_model(args),
         args=training_args,
         train_dataset=train,
         eval_dataset=evaluation,
         data_collator=ContrastiveCollator(feature_extractor),
         processing_class=feature_extractor,
+        loss_chunk_size=args.loss_chunk_size,
     )
     return run_training(trainer, training_args, args)
 

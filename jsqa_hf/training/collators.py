@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,24 +34,33 @@ class ContrastiveCollator:
         self.feature_extractor = feature_extractor
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `clips` (two per level, level after level) → `input_values`, `attention_mask` (clips, samples),
-        `pair_ids` and `content_ids` (clips,)."""
-        clips: list[np.ndarray] = []
-        pair_ids: list[int] = []
-        content_ids: list[int] = []
-        for content, row in enumerate(rows):
-            for clip in row["clips"]:
-                pair_ids.append(len(clips) // 2)
-                content_ids.append(content)
-                clips.append(self._samples(clip))
+        """Rows with `clips` (two per level, level after level) → tensors.
+
+        `input_values` and `attention_mask` (clips, samples); `pair_ids` and `content_ids` (clips,), counted from 0;
+        from rows that tell of severities, `quality` (clips,), in JNDs, and `distortion_ids` (clips,), the same for
+        clips whose severities compare: those of one distortion, and within a chain of several those of one content,
+        as the other distortions differ between contents.
+        """
+        clips = [self._samples(clip) for row in rows for clip in row["clips"]]
+        contents = [content for content, row in enumerate(rows) for _ in row["clips"]]
         batch = self.feature_extractor(clips, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt")
-        return {**batch, "pair_ids": torch.tensor(pair_ids), "content_ids": torch.tensor(content_ids)}
+        labels = {"pair_ids": torch.arange(len(clips)) // 2, "content_ids": torch.tensor(contents)}
+        if all("severity_jnd" in row for row in rows):
+            labels["quality"] = torch.tensor([jnds for row in rows for jnds in row["severity_jnd"]])
+            labels["distortion_ids"] = torch.tensor([_comparable(rows[content]) for content in contents])
+        return {**batch, **labels}
 
     def _samples(self, clip: Any) -> np.ndarray:
         if isinstance(clip, Mapping):
             samples, _ = decode_column_value(clip)
             return samples[0]
         return np.asarray(clip, dtype=np.float32)
+
+
+def _comparable(row: Mapping[str, Any]) -> int:
+    """An id for what severities compare among, the same in every process."""
+    name = row["distortion"] if row["chain"] == row["distortion"] else f"{row['chain']} of {row['content_id']}"
+    return zlib.crc32(name.encode())
 
 
 class MOSCollator:
