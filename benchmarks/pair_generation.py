@@ -6,7 +6,7 @@
 
 All ratios come from one run on the same files. Times are processor seconds of one core, the least of several rounds
 in which the candidates take turns, so that other work on the machine disturbs them little; only the scaling over
-processes is measured by the clock. Writes `pair_generation.json` and `.md`.
+processes, and the cost of each distortion, some of which run programs of their own, are measured by the clock. Writes `pair_generation.json` and `.md`.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def distortion_costs(
             continue
         few = {column: values[:4] for column, values in batch.items()}
         generator({column: values[:1] for column, values in batch.items()})
-        start = time.process_time()
+        start = time.perf_counter()
         made = generator(few)
-        elapsed = time.process_time() - start
+        elapsed = time.perf_counter() - start
         costs[name] = sum(made["duration_s"]) * len(made["severity"][0]) / elapsed
     return costs
 

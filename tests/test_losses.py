@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytorch_metric_learning.losses import NTXentLoss
+from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 from torch.nn import functional as F
 
-from jsqa_hf.losses import nt_xent
+from jsqa_hf.losses import LadderLabels, contrastive_loss, jnd_margin_loss, nt_xent
 from jsqa_hf.mos_losses import mos_loss
 
 
@@ -114,3 +114,138 @@ def test_outputs_without_a_rating_do_not_count(kind):
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ValueError, match="'l3'"):
         mos_loss(torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1), "l3")
+
+
+def ladders(seed: int, contents: int = 3, levels: int = 3, distortions: int = 1) -> tuple[torch.Tensor, LadderLabels]:
+    """Projections and labels of a batch of ladders whose severities often coincide between contents."""
+    generator = torch.Generator().manual_seed(seed)
+    clips = contents * levels * 2
+    level = torch.arange(levels).repeat_interleave(2).repeat(contents) * 3.0
+    content_ids = torch.arange(contents).repeat_interleave(2 * levels)
+    labels = LadderLabels(
+        pair_ids=torch.arange(clips) // 2,
+        content_ids=content_ids,
+        # Within a pair at most half a JND, between contents at most one and a half.
+        quality=level + 0.5 * torch.rand(clips, generator=generator) + content_ids % 2,
+        distortion_ids=content_ids % distortions,
+    )
+    return torch.randn(clips, 8, generator=generator), labels
+
+
+def naive_contrastive_loss(
+    projections: torch.Tensor,
+    labels: LadderLabels,
+    temperature: float,
+    same_content: bool,
+    false_negatives: str,
+    supervised: bool,
+) -> float:
+    """The formulas of the docstrings, clip by clip in float64."""
+    rows = F.normalize(projections.double(), dim=-1)
+    exponentials = torch.exp(rows @ rows.T / temperature)
+    total = 0.0
+    for i in range(len(rows)):
+        positives, negatives = [], []
+        for j in range(len(rows)):
+            content = int(labels.content_ids[i]) == int(labels.content_ids[j])
+            distortion = int(labels.distortion_ids[i]) == int(labels.distortion_ids[j])
+            equal = distortion and not content and abs(float(labels.quality[i] - labels.quality[j])) <= 1
+            if int(labels.pair_ids[i]) == int(labels.pair_ids[j]):
+                positives += [j] if i != j else []
+            elif equal and false_negatives == "promote":
+                positives.append(j)
+            elif (content or not same_content) and not (equal and false_negatives == "mask"):
+                negatives.append(j)
+        background = sum(float(exponentials[i, n]) for n in negatives)
+        everything = background + sum(float(exponentials[i, p]) for p in positives)
+        terms = [
+            -math.log(
+                float(exponentials[i, p]) / (everything if supervised else float(exponentials[i, p]) + background)
+            )
+            for p in positives
+        ]
+        total += sum(terms) / len(terms)
+    return total / len(rows)
+
+
+@pytest.mark.parametrize("false_negatives", ["keep", "mask", "promote"])
+@pytest.mark.parametrize("supervised", [False, True])
+@pytest.mark.parametrize("same_content", [False, True])
+@pytest.mark.parametrize(("seed", "distortions"), [(0, 1), (1, 2)])
+def test_contrastive_loss_equals_its_formula(false_negatives, supervised, same_content, seed, distortions):
+    projections, labels = ladders(seed, contents=4, distortions=distortions)
+    loss = contrastive_loss(
+        projections,
+        labels,
+        0.2,
+        same_content_negatives=same_content,
+        false_negatives=false_negatives,
+        supervised=supervised,
+    )
+    expected = naive_contrastive_loss(projections, labels, 0.2, same_content, false_negatives, supervised)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_false_negatives_make_a_difference_where_there_are_some():
+    projections, labels = ladders(0, contents=4)
+    losses = {
+        choice: float(contrastive_loss(projections, labels, 0.2, false_negatives=choice))
+        for choice in ("keep", "mask", "promote")
+    }
+    assert len(set(losses.values())) == 3
+    assert losses["mask"] < losses["keep"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_supervised_loss_equals_that_of_pytorch_metric_learning(seed):
+    """Quality levels as classes: every clip of a level is a positive, whatever its content."""
+    projections, labels = ladders(seed, contents=3)
+    labels.quality = torch.arange(3).repeat_interleave(2).repeat(3) * 3.0
+    loss = contrastive_loss(projections, labels, 0.1, false_negatives="promote", supervised=True)
+    expected = SupConLoss(temperature=0.1)(projections, labels.quality.long())
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), unit=st.floats(0.05, 1.0), clear=st.floats(1.5, 5.0))
+def test_jnd_margin_equals_its_formula(seed, unit, clear):
+    projections, labels = ladders(seed, distortions=2)
+    rows = F.normalize(projections.double(), dim=-1)
+    near, far = [], []
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            if i == j or int(labels.content_ids[i]) != int(labels.content_ids[j]):
+                continue
+            jnds = float((rows[i] - rows[j]).norm()) / unit
+            apart = abs(float(labels.quality[i] - labels.quality[j]))
+            if apart <= 1:
+                near.append(max(0.0, jnds - 1) ** 2)
+            elif apart >= clear:
+                far.append(max(0.0, clear - jnds) ** 2)
+    expected = sum(near) / len(near) + (sum(far) / len(far) if far else 0.0)
+    assert float(jnd_margin_loss(projections, labels, unit, clear)) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_jnd_margin_is_met_by_an_embedding_that_is_the_severity():
+    _, labels = ladders(0, contents=2)
+    labels.quality = torch.arange(3).repeat_interleave(2).repeat(2) * 3.0
+    angles = labels.quality * 0.2
+    # Steps of 3 JNDs along a circle, at 0.2 per JND.
+    projections = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert float(jnd_margin_loss(projections, labels, 0.2)) == pytest.approx(0.0, abs=1e-6)
+    assert float(jnd_margin_loss(projections, labels, 0.4)) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "message"),
+    [
+        ("content_ids", {"same_content_negatives": True}, "content_ids"),
+        ("quality", {"false_negatives": "mask"}, "quality"),
+        ("distortion_ids", {"false_negatives": "promote"}, "distortion_ids"),
+    ],
+)
+def test_labels_that_the_objective_needs_are_asked_for(missing, options, message):
+    projections, labels = ladders(0)
+    setattr(labels, missing, None)
+    with pytest.raises(ValueError, match=message):
+        contrastive_loss(projections, labels, 0.1, **options)
