@@ -6,7 +6,8 @@
 
 All ratios come from one run on the same files. Times are processor seconds of one core, the least of several rounds
 in which the candidates take turns, so that other work on the machine disturbs them little; only the scaling over
-processes, and the cost of each distortion, some of which run programs of their own, are measured by the clock. Writes `pair_generation.json` and `.md`.
+processes, and the cost of each distortion, some of which run programs of their own, are measured by the clock. Writes
+`pair_generation.json` and `.md`.
 """
 
 from __future__ import annotations
