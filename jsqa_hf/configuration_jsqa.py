@@ -114,8 +114,17 @@ class JSQAConfig(PreTrainedConfig):
         mos_dropout (`float`, defaults to 0.1):
             Dropout of the MOS head.
         mos_loss (`str`, defaults to `"mse"`):
-            `"mse"`: squared error for the mean, Gaussian likelihood for the variance alone; `"gaussian_nll"`: Gaussian
-            likelihood for both.
+            `"mse"` and `"l1"`: squared and absolute error for the mean, Gaussian likelihood for the variance alone;
+            `"gaussian_nll"`: Gaussian likelihood for both.
+        mos_agreement_loss (`str`, defaults to `"none"`):
+            A further term over the clips of a batch: `"rank"`, their order (Burges et al., ICML 2005), or
+            `"concordance"`, Lin's coefficient (Biometrics 1989).
+        mos_agreement_weight (`float`, defaults to 0.5):
+            Weight of that term.
+        mos_corpora (`list[str]`, defaults to `()`):
+            Listening tests whose scales may differ, in the order of `corpus_ids`. In training the scores are mapped
+            to the scale of each by a scale and an offset that are learned; the first one is the reference, whose
+            scale the scores are on.
 
     Raises:
         ValueError: for a parameter that does not exist.
@@ -156,7 +165,10 @@ class JSQAConfig(PreTrainedConfig):
     mos_score_range: list[float | int] | tuple[float | int, ...] = (1.0, 5.0)
     mos_hidden_size: int = 128
     mos_dropout: float | int = 0.1
-    mos_loss: Literal["mse", "gaussian_nll"] = "mse"
+    mos_loss: Literal["mse", "l1", "gaussian_nll"] = "mse"
+    mos_agreement_loss: Literal["none", "rank", "concordance"] = "none"
+    mos_agreement_weight: float | int = 0.5
+    mos_corpora: list[str] | tuple[str, ...] = ()
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -171,6 +183,7 @@ class JSQAConfig(PreTrainedConfig):
         if isinstance(self.hubert_config, dict):
             _refuse_unknown_keys(self.hubert_config, set(HubertConfig().to_dict()), "HubertConfig")
         self.mos_output_names = list(self.mos_output_names)
+        self.mos_corpora = list(self.mos_corpora)
         self.mos_score_range = [float(bound) for bound in self.mos_score_range]
         self.problem_type = "regression"
         # AutoModel.from_config iterates over it.
@@ -210,8 +223,11 @@ class JSQAConfig(PreTrainedConfig):
             raise ValueError(f"`level_bands` must be 0 (off) or above, but is {self.level_bands}")
         if not self.temperature > 0:
             raise ValueError(f"`temperature` must be above 0, but is {self.temperature}")
-        if not self.jnd_margin_weight >= 0:
-            raise ValueError(f"`jnd_margin_weight` must not be below 0, but is {self.jnd_margin_weight}")
+        for name in ("jnd_margin_weight", "mos_agreement_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")
+        if len(set(self.mos_corpora)) != len(self.mos_corpora):
+            raise ValueError(f"`mos_corpora` must be names that differ, but is {self.mos_corpora}")
         if not 0 < self.jnd_distance < 2:
             raise ValueError(f"`jnd_distance` must lie in (0, 2), but is {self.jnd_distance}")
         if not 0 <= self.mos_dropout < 1:

@@ -22,7 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_jsqa import JSQAConfig
 from .losses import LadderLabels, contrastive_loss, jnd_margin_loss
-from .mos_losses import mos_loss
+from .mos_losses import concordance_loss, mos_loss, rank_loss
 
 # Power of a level of -100 dBov, below the quantisation noise of 16-bit audio (-98 dBov): what is quieter is silence.
 _SILENCE_POWER = 1e-10
@@ -118,6 +118,9 @@ class JSQAPreTrainedModel(PreTrainedModel):
             init.zeros_(module.layer_weights)
         if isinstance(module, JSQAForContrastivePretraining) and module.log_temperature is not None:
             init.zeros_(module.log_temperature)
+        if isinstance(module, JSQAForMOSRegression) and module.corpus_log_scales is not None:
+            init.zeros_(module.corpus_log_scales)
+            init.zeros_(module.corpus_offsets)  # type: ignore[arg-type]
 
     def freeze_feature_encoder(self) -> None:
         """Keep the convolutional front end as it is during training."""
@@ -504,13 +507,23 @@ class JSQAMOSHead(nn.Module):
 
 
 class JSQAForMOSRegression(JSQAPreTrainedModel):
-    """Stage 2: mean opinion scores, with the variance of each prediction."""
+    """Stage 2: mean opinion scores, with the variance of each prediction.
+
+    Attributes:
+        frozen_base: True while nothing but the head is to learn; no graph of the rest is then kept.
+    """
 
     def __init__(self, config: JSQAConfig) -> None:
         super().__init__(config)
         self.num_labels = len(config.mos_output_names)
         self.jsqa = JSQAModel(config)
         self.head = JSQAMOSHead(config)
+        further = max(0, len(config.mos_corpora) - 1)
+        # Logarithm of the scale, and the offset, of each corpus but the reference: (corpora - 1, outputs).
+        shape = (further, self.num_labels)
+        self.corpus_log_scales = nn.Parameter(torch.zeros(shape)) if further else None
+        self.corpus_offsets = nn.Parameter(torch.zeros(shape)) if further else None
+        self.frozen_base = False
         self.post_init()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
@@ -528,6 +541,8 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        label_weights: Tensor | None = None,
+        corpus_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> JSQAMOSOutput | tuple[Tensor, ...]:
         """Rate clips.
@@ -537,6 +552,8 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
             attention_mask: (batch, samples).
             labels: (batch, outputs), or (batch,) for a single output: ratings on `config.mos_score_range`, NaN where
                 a clip was not rated.
+            label_weights: (batch,) how much each clip counts in the loss; all the same if not given.
+            corpus_ids: (batch,) integers, which of `config.mos_corpora` the labels are from; the first if not given.
             kwargs: see [`JSQAModel.forward`].
 
         Returns:
@@ -545,7 +562,8 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         Raises:
             ValueError: for labels whose shape does not fit the outputs.
         """
-        outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_base):
+            outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
         scores, variances = self.head(outputs.embeddings)
         loss = None
         if labels is not None:
@@ -555,7 +573,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
                     f"`labels` must be (batch, {self.num_labels}) for the outputs {self.config.mos_output_names}, "
                     f"but has shape {tuple(labels.shape)}"
                 )
-            loss = mos_loss(scores, variances, labels, self.config.mos_loss)
+            loss = self._loss(scores, variances, labels, label_weights, corpus_ids)
         return JSQAMOSOutput(
             loss=loss,
             scores=scores,
@@ -564,6 +582,33 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def _loss(
+        self,
+        scores: Tensor,
+        variances: Tensor,
+        labels: Tensor,
+        label_weights: Tensor | None,
+        corpus_ids: Tensor | None,
+    ) -> Tensor:
+        if corpus_ids is not None and self.corpus_offsets is not None:
+            scores, variances = self._on_the_scale_of_the_corpus(scores, variances, corpus_ids)
+        loss = mos_loss(scores, variances, labels, self.config.mos_loss, label_weights)
+        agreement = {"rank": rank_loss, "concordance": concordance_loss}.get(self.config.mos_agreement_loss)
+        if agreement is not None:
+            loss = loss + self.config.mos_agreement_weight * agreement(scores, labels)
+        return loss
+
+    def _on_the_scale_of_the_corpus(
+        self, scores: Tensor, variances: Tensor, corpus_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores about the middle of the scale, stretched and shifted as the listeners of each corpus did."""
+        assert self.corpus_log_scales is not None and self.corpus_offsets is not None
+        middle = sum(self.config.mos_score_range) / 2
+        reference = torch.zeros_like(self.corpus_offsets[:1])
+        scales = torch.cat([reference, self.corpus_log_scales]).exp()[corpus_ids]
+        offsets = torch.cat([reference, self.corpus_offsets])[corpus_ids]
+        return middle + scales * (scores - middle) + offsets, scales.square() * variances
 
 
 __all__ = [

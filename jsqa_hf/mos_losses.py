@@ -7,30 +7,101 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def mos_loss(mean: Tensor, variance: Tensor, labels: Tensor, kind: str = "mse") -> Tensor:
+def mos_loss(
+    mean: Tensor, variance: Tensor, labels: Tensor, kind: str = "mse", weights: Tensor | None = None
+) -> Tensor:
     """Loss of predicted ratings; outputs that a clip was not rated on (NaN labels) do not count.
 
     Args:
         mean: (batch, outputs) predicted ratings.
         variance: (batch, outputs) predicted variances, above 0.
         labels: (batch, outputs) ratings, NaN where there is none.
-        kind: `"mse"`, squared error for the mean plus the Gaussian negative log-likelihood of the variance with the
-            mean held fixed; `"gaussian_nll"`, the likelihood for both (Nix and Weigend, ICNN 1994).
+        kind: `"mse"` and `"l1"`, squared and absolute error for the mean plus the Gaussian negative log-likelihood of
+            the variance with the mean held fixed; `"gaussian_nll"`, the likelihood for both (Nix and Weigend, ICNN
+            1994).
+        weights: (batch,), how much each clip counts, 0 or above; all the same if None.
 
     Returns:
-        Scalar loss in float32; 0 if no label is rated.
+        Scalar loss in float32, a weighted mean; 0 if no label is rated.
+
+    Raises:
+        ValueError: for an unknown kind.
     """
     rated = ~labels.isnan()
     target = torch.where(rated, labels, mean.detach()).float()
     mean, variance = mean.float(), variance.float()
     if kind == "gaussian_nll":
         loss = F.gaussian_nll_loss(mean, target, variance, reduction="none")
-    elif kind == "mse":
+    elif kind in ("mse", "l1"):
+        error = F.mse_loss if kind == "mse" else F.l1_loss
         likelihood = F.gaussian_nll_loss(mean.detach(), target, variance, reduction="none")
-        loss = F.mse_loss(mean, target, reduction="none") + likelihood
+        loss = error(mean, target, reduction="none") + likelihood
     else:
-        raise ValueError(f"`kind` must be 'mse' or 'gaussian_nll', but is {kind!r}")
-    return (loss * rated).sum() / rated.sum().clamp(min=1)
+        raise ValueError(f"`kind` must be 'mse', 'l1' or 'gaussian_nll', but is {kind!r}")
+    count = rated.float() if weights is None else rated * weights.float()[:, None]
+    return (loss * count).sum() / count.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
-__all__ = ["mos_loss"]
+def rank_loss(mean: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
+    r"""Logistic loss of the order of all pairs of a batch (RankNet, Burges et al., ICML 2005).
+
+    For each output, over the pairs of clips \(i, j\) with ratings \(y_i > y_j\):
+
+    \[ L = \operatorname{mean} \log \left( 1 + e^{-(s_i - s_j) / c} \right) \]
+
+    Args:
+        mean: (batch, outputs) predicted ratings \(s\).
+        labels: (batch, outputs) ratings \(y\), NaN where there is none.
+        scale: \(c\), in units of the rating scale.
+
+    Returns:
+        Scalar loss in float32; 0 if no two clips are rated differently.
+    """
+    above = labels[:, None] > labels[None, :]
+    difference = (mean[:, None] - mean[None, :]).float() / scale
+    return (F.softplus(-difference) * above).sum() / above.sum().clamp(min=1)
+
+
+def concordance_loss(mean: Tensor, labels: Tensor) -> Tensor:
+    r"""One minus the concordance correlation coefficient (Lin, Biometrics 1989), averaged over the outputs.
+
+    \[ \rho_c = \frac{2 \sigma_{sy}}{\sigma_s^2 + \sigma_y^2 + (\mu_s - \mu_y)^2} \]
+
+    with the moments of the clips of a batch that are rated on an output.
+
+    Args:
+        mean: (batch, outputs) predicted ratings \(s\).
+        labels: (batch, outputs) ratings \(y\), NaN where there is none.
+
+    Returns:
+        Scalar loss in float32, from 0 to 2; 0 for outputs of which less than two different ratings are there.
+    """
+    rated = ~labels.isnan()
+    mean, target = mean.float() * rated, torch.where(rated, labels, torch.zeros_like(labels)).float()
+    count = rated.sum(dim=0).clamp(min=1)
+    centre, target_centre = mean.sum(dim=0) / count, target.sum(dim=0) / count
+    deviation, target_deviation = (mean - centre) * rated, (target - target_centre) * rated
+    covariance = (deviation * target_deviation).sum(dim=0) / count
+    spread = (deviation.square() + target_deviation.square()).sum(dim=0) / count + (centre - target_centre).square()
+    known = target_deviation.square().sum(dim=0) > 0
+    losses = 1 - 2 * covariance / torch.where(known, spread, torch.ones_like(spread))
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
+def vote_weights(votes: Tensor, votes_of_half_weight: float) -> Tensor:
+    r"""Weights of mean ratings by the number of votes behind them, up to 1.
+
+    The mean of \(n\) votes of variance \(\sigma^2\) that a model misses by a variance of \(\tau^2\) anyway has the
+    inverse variance \(1 / (\tau^2 + \sigma^2 / n)\), which is proportional to \(n / (n + \sigma^2 / \tau^2)\).
+
+    Args:
+        votes: numbers of votes, above 0; NaN where it is not known, which weighs 1.
+        votes_of_half_weight: \(\sigma^2 / \tau^2\).
+
+    Returns:
+        As `votes`, in (0, 1].
+    """
+    return torch.where(votes.isnan(), torch.ones_like(votes), votes / (votes + votes_of_half_weight))
+
+
+__all__ = ["concordance_loss", "mos_loss", "rank_loss", "vote_weights"]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from .arguments import RunArguments, parse_arguments
-from .collators import ContrastiveCollator, MOSCollator, repeat_with_index
+from .collators import ContrastiveCollator, repeat_with_index
 from .contrastive import ContrastiveTrainer
+from .diagnostics import ContrastiveDiagnostics
+from .mos import CropByEpoch, HeadFirst, MOSCollator, MOSTrainer, with_lengths
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
 
 __all__ = [
     "ContrastiveCollator",
+    "ContrastiveDiagnostics",
     "ContrastiveTrainer",
+    "CropByEpoch",
+    "HeadFirst",
     "MOSCollator",
+    "MOSTrainer",
     "RunArguments",
     "compute_mos_metrics",
     "load_pairs",
@@ -19,5 +25,6 @@ __all__ = [
     "repeat_with_index",
     "run_script",
     "run_training",
+    "with_lengths",
     "write_metrics",
 ]

@@ -1,4 +1,4 @@
-"""Rows of datasets → batches of the models."""
+"""Ladders of JND pairs → batches of stage 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from transformers import BatchFeature
 
 from ..audio import decode_audio
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
@@ -47,7 +46,7 @@ class ContrastiveCollator:
         labels = {"pair_ids": torch.arange(len(clips)) // 2, "content_ids": torch.tensor(contents)}
         if all("severity_jnd" in row for row in rows):
             labels["quality"] = torch.tensor([jnds for row in rows for jnds in row["severity_jnd"]])
-            labels["distortion_ids"] = torch.tensor([_comparable(rows[content]) for content in contents])
+            labels["distortion_ids"] = torch.tensor([comparable_group(rows[content]) for content in contents])
         return {**batch, **labels}
 
     def _samples(self, clip: Any) -> np.ndarray:
@@ -57,41 +56,10 @@ class ContrastiveCollator:
         return np.asarray(clip, dtype=np.float32)
 
 
-def _comparable(row: Mapping[str, Any]) -> int:
+def comparable_group(row: Mapping[str, Any]) -> int:
     """An id for what severities compare among, the same in every process."""
     name = row["distortion"] if row["chain"] == row["distortion"] else f"{row['chain']} of {row['content_id']}"
     return zlib.crc32(name.encode())
-
-
-class MOSCollator:
-    """Rated clips of [`jsqa_hf.data.load_mos`] with labels → a batch of [`JSQAForMOSRegression`].
-
-    Args:
-        feature_extractor: resamples and pads the clips.
-        max_duration_s: longer clips are cut to their first seconds (30, the clip length of the paper).
-    """
-
-    def __init__(self, feature_extractor: JSQAFeatureExtractor, max_duration_s: float = 30.0) -> None:
-        self.feature_extractor = feature_extractor
-        self.max_duration_s = max_duration_s
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `audio` and `labels` → `input_values`, `attention_mask` and `labels` (clips, outputs).
-
-        Raises:
-            ValueError: if a clip cannot be decoded or used; the message names its file.
-        """
-        clips = [self._samples(row) for row in rows]
-        batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
-        return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
-
-    def _samples(self, row: Mapping[str, Any]) -> np.ndarray:
-        samples, sampling_rate = decode_column_value(row["audio"])
-        samples = samples[:, : round(self.max_duration_s * sampling_rate)]
-        try:
-            return self.feature_extractor(samples, sampling_rate=sampling_rate)["input_values"][0]
-        except ValueError as error:
-            raise ValueError(f"{row.get('file', 'clip')}: {error}") from error
 
 
 def repeat_with_index(dataset: datasets.Dataset, rows: int) -> datasets.Dataset:
