@@ -188,8 +188,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     training_args.label_names = ["labels"]
     train = load_ratings(args.ratings, args.split, args, args.score_ranges)
     check_rated(train, args.outputs)
-    if training_args.train_sampling_strategy == "group_by_length":
-        train = with_lengths(train, args.max_duration_s or None)
     evaluation = None
     if args.eval_ratings or args.eval_split:
         same = args.score_ranges if args.eval_ratings is None else None
@@ -197,6 +195,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         if args.eval_ratings is not None:
             # Other listening tests than those that were trained on: the scale of the model itself.
             evaluation = evaluation.remove_columns("corpus_id")
+    if training_args.train_sampling_strategy == "group_by_length":
+        train = with_lengths(train, args.max_duration_s or None)
+        evaluation = evaluation and with_lengths(evaluation, args.max_duration_s or None)
     # The head, and a model from scratch, draw their weights here; Trainer seeds too late for that.
     set_seed(training_args.seed)
     model = build_model(args)
