@@ -10,6 +10,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import HubertConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .jnd_scale import JNDScale
+
 # Keys that transformers itself passes to a configuration besides its dataclass fields.
 _TRANSFORMERS_KEYS = frozenset(
     {
@@ -104,6 +106,9 @@ class JSQAConfig(PreTrainedConfig):
             Weight of a hinge on embedding distances in JND units; 0 leaves it out.
         jnd_distance (`float`, defaults to 0.2):
             Distance of one JND between projections, which are at most 2 apart; of the hinge.
+        jnd_calibration (`dict`, *optional*):
+            What distances between projections mean to listeners: the fields of [`JNDScale`], measured at the end of
+            pretraining. It holds for the contrastive head and the weights that it was measured with.
         mos_output_names (`list[str]`, defaults to `["mos"]`):
             Names of the ratings predicted, in order, such as
             `["mos", "noisiness", "coloration", "discontinuity", "loudness"]`.
@@ -161,6 +166,7 @@ class JSQAConfig(PreTrainedConfig):
     false_negatives: Literal["keep", "mask", "promote"] = "keep"
     jnd_margin_weight: float | int = 0.0
     jnd_distance: float | int = 0.2
+    jnd_calibration: dict[str, Any] | None = None
     mos_output_names: list[str] | tuple[str, ...] = ("mos",)
     mos_score_range: list[float | int] | tuple[float | int, ...] = (1.0, 5.0)
     mos_hidden_size: int = 128
@@ -233,12 +239,23 @@ class JSQAConfig(PreTrainedConfig):
         if not 0 <= self.mos_dropout < 1:
             raise ValueError(f"`mos_dropout` must lie in [0, 1), but is {self.mos_dropout}")
         self._validate_mos_outputs()
+        self.jnd_scale  # noqa: B018 - it checks itself
 
     def _validate_mos_outputs(self) -> None:
         if not self.mos_output_names or len(set(self.mos_output_names)) != len(self.mos_output_names):
             raise ValueError(f"`mos_output_names` must be names that differ, but is {self.mos_output_names}")
         if len(self.mos_score_range) != 2 or not self.mos_score_range[0] < self.mos_score_range[1]:
             raise ValueError(f"`mos_score_range` must be (lowest, highest), but is {self.mos_score_range}")
+
+    @property
+    def jnd_scale(self) -> JNDScale | None:
+        """The JND calibration, if there is one."""
+        if self.jnd_calibration is None:
+            return None
+        try:
+            return JNDScale(**self.jnd_calibration)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`jnd_calibration` can't be used: {error}") from error
 
     @property
     def hidden_size(self) -> int:

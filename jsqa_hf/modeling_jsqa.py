@@ -70,6 +70,21 @@ class JSQAContrastiveOutput(ModelOutput):
 
 
 @dataclass
+class JSQAComparison(ModelOutput):
+    """How different clips sound, by [`JSQAForContrastivePretraining.compare`].
+
+    Attributes:
+        distances: (batch,), Euclidean between the projections, from 0 to 2.
+        jnds: (batch,), number of just-noticeable differences that they stand for.
+        probability_noticed: (batch,), share of listeners expected to notice a difference.
+    """
+
+    distances: Tensor | None = None
+    jnds: Tensor | None = None
+    probability_noticed: Tensor | None = None
+
+
+@dataclass
 class JSQAMOSOutput(ModelOutput):
     """Output of [`JSQAForMOSRegression`].
 
@@ -456,6 +471,44 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
             attentions=outputs.attentions,
         )
 
+    @torch.no_grad()
+    def compare(
+        self,
+        input_values: Tensor,
+        other_values: Tensor,
+        attention_mask: Tensor | None = None,
+        other_attention_mask: Tensor | None = None,
+    ) -> JSQAComparison:
+        """Tell how different clips sound, on the scale of `config.jnd_calibration`; see [`JNDScale`].
+
+        The clips need not be aligned in time nor equally long. The scale was measured on clips of the same content,
+        so that it says little about others. Put the model into evaluation mode before.
+
+        Args:
+            input_values, other_values: (batch, samples) each, see [`JSQAModel.forward`]; row by row they are compared.
+            attention_mask, other_attention_mask: of the same shapes.
+
+        Returns:
+            [`JSQAComparison`], on the model's device.
+
+        Raises:
+            ValueError: if the model has not been calibrated, or the batches differ in size.
+        """
+        scale = self.config.jnd_scale
+        if scale is None:
+            raise ValueError(
+                "this model has no JND calibration: pretrain with evaluation speech, or run "
+                "`jsqa_hf.training.calibrate_model`"
+            )
+        if len(input_values) != len(other_values):
+            raise ValueError(f"{len(input_values)} clips can't be compared with {len(other_values)}: give as many")
+        first = self(input_values, attention_mask, return_loss=False, return_dict=True).projections
+        second = self(other_values, other_attention_mask, return_loss=False, return_dict=True).projections
+        distances = (first.float() - second.float()).norm(dim=-1)
+        jnds = scale.jnds_between(distances.cpu().numpy())
+        shares = scale.probability_noticed(jnds)
+        return JSQAComparison(distances, *(torch.from_numpy(values).to(distances) for values in (jnds, shares)))
+
     def contrastive_loss(self, projections: Tensor, labels: LadderLabels, temperature: Tensor | float) -> Tensor:
         """The objective that the configuration describes.
 
@@ -612,6 +665,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
 
 
 __all__ = [
+    "JSQAComparison",
     "JSQAContrastiveOutput",
     "JSQAForContrastivePretraining",
     "JSQAForMOSRegression",

@@ -22,6 +22,7 @@ from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.jnd.selection import make_distortions
 from jsqa_hf.training import (
     ContrastiveCollator,
+    ContrastiveDiagnostics,
     ContrastiveTrainer,
     RunArguments,
     load_pairs,
@@ -172,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data_collator=ContrastiveCollator(feature_extractor),
         processing_class=feature_extractor,
         loss_chunk_size=args.loss_chunk_size,
+        diagnostics=None if evaluation is None else ContrastiveDiagnostics(evaluation, feature_extractor),
     )
     return run_training(trainer, training_args, args)
 

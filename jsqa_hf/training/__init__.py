@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .arguments import RunArguments, parse_arguments
+from .calibration import calibrate_model
 from .collators import ContrastiveCollator, repeat_with_index
 from .contrastive import ContrastiveTrainer
 from .diagnostics import ContrastiveDiagnostics
@@ -19,6 +20,7 @@ __all__ = [
     "MOSCollator",
     "MOSTrainer",
     "RunArguments",
+    "calibrate_model",
     "compute_mos_metrics",
     "load_pairs",
     "parse_arguments",

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
 from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from ..losses import LadderLabels
+from .diagnostics import ContrastiveDiagnostics
 
 _LABELS = ("pair_ids", "content_ids", "quality", "distortion_ids")
 
@@ -26,17 +28,37 @@ class ContrastiveTrainer(Trainer):
 
     Args:
         loss_chunk_size: number of clips that go through the model at once; None caches nothing.
+        diagnostics: measures that are added to those of each evaluation.
         kwargs: see `Trainer`.
 
     Raises:
         ValueError: for a chunk of less than one clip.
     """
 
-    def __init__(self, *args: Any, loss_chunk_size: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        loss_chunk_size: int | None = None,
+        diagnostics: ContrastiveDiagnostics | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         if loss_chunk_size is not None and loss_chunk_size < 1:
             raise ValueError(f"loss_chunk_size must be at least 1, got {loss_chunk_size}")
         self.loss_chunk_size = loss_chunk_size
+        self.diagnostics = diagnostics
+        if diagnostics is not None:
+            self.add_callback(diagnostics)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As in `Trainer`, with the diagnostics among the metrics."""
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.diagnostics is not None and output.metrics is not None:
+            model: Any = self.model
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            metrics = self.diagnostics(model, self.args, self.state.global_step)
+            output.metrics.update({f"{prefix}_{name}": value for name, value in metrics.items()})
+        return output
 
     def compute_loss(
         self,

@@ -1,0 +1,106 @@
+"""JND calibration of a contrastive model: how many just-noticeable differences a distance stands for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from ..feature_extraction_jsqa import JSQAFeatureExtractor
+from ..jnd_scale import JNDScale
+from .collators import ContrastiveCollator
+from .embedding import embed_ladders
+from .embedding_measures import ClipTable, pairwise_distances
+
+# Our choices: knots of a scale, pairs that a knot must rest on, and folds of the held-out error.
+KNOTS = 16
+PAIRS_PER_KNOT = 10
+FOLDS = 5
+
+
+def calibrate_model(
+    model: Any, feature_extractor: JSQAFeatureExtractor, ladders: Any, *, batch_size: int = 8
+) -> JNDScale:
+    """Calibrate a trained model; what is saved then brings the scale along.
+
+    Args:
+        model: a [`JSQAForContrastivePretraining`], whose `config.jnd_calibration` is set.
+        feature_extractor: prepares the clips.
+        ladders: dataset of [`jsqa_hf.jnd.JNDPairGenerator`] that the model was not trained on; see [`calibrate`].
+        batch_size: ladders at once.
+
+    Raises:
+        ValueError: see [`calibrate`].
+    """
+    collator = ContrastiveCollator(feature_extractor)
+    projections, _, rows = embed_ladders(model, ladders, collator, batch_size=batch_size)
+    scale = calibrate(pairwise_distances(projections), ClipTable.from_rows(rows))
+    model.config.jnd_calibration = asdict(scale)
+    return scale
+
+
+def calibrate(distances: NDArray[np.float64], clips: ClipTable) -> JNDScale:
+    """Fit the scale of JNDs on pairs of clips that differ in nothing but a known number of JNDs.
+
+    The pairs are all pairs of clips of the same ladder, which must not have been trained on. Whatever the distortion,
+    one JND counts as one JND. The scale is isotonic regression of the JNDs on the distance, averaged over bins of as
+    many pairs each. It gives the mean number of JNDs among pairs at that distance, so it depends on the ladders: where
+    they hold no pairs of a size, such as between one JND and clearly different, it goes over from one to the other.
+
+    Args:
+        distances: (clips, clips), Euclidean, between projections.
+        clips: of these clips.
+
+    Returns:
+        The scale, with its error on held-out utterances (cross-validated).
+
+    Raises:
+        ValueError: if there are fewer than five utterances, or pairs too few or all at the same distance.
+    """
+    distance, jnds, speech = ladder_pairs(distances, clips)
+    utterances, number = np.unique(speech, return_inverse=True)
+    if len(utterances) < FOLDS:
+        raise ValueError(
+            f"a JND calibration needs held-out ladders of at least {FOLDS} utterances, got {len(utterances)}"
+        )
+    fold = number % FOLDS
+    errors = np.empty(len(jnds))
+    for held_out in range(FOLDS):
+        test = fold == held_out
+        errors[test] = _fit(distance[~test], jnds[~test]).jnds_between(distance[test]) - jnds[test]
+    return replace(
+        _fit(distance, jnds), pairs=len(jnds), contents=len(utterances), error_jnds=float(np.abs(errors).mean())
+    )
+
+
+def ladder_pairs(
+    distances: NDArray[np.float64], clips: ClipTable
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
+    """All pairs of clips of the same ladder.
+
+    Args:
+        distances: (clips, clips).
+        clips: of these clips.
+
+    Returns:
+        Distance, number of JNDs between, and utterance of each pair.
+    """
+    first, second = np.triu_indices(len(clips), k=1)
+    same = clips.content[first] == clips.content[second]
+    first, second = first[same], second[same]
+    return distances[first, second], np.abs(clips.position[first] - clips.position[second]), clips.speech[first]
+
+
+def _fit(distance: NDArray[np.float64], jnds: NDArray[np.float64]) -> JNDScale:
+    order = np.argsort(distance, kind="stable")
+    bins = np.array_split(order, max(1, min(KNOTS, len(order) // PAIRS_PER_KNOT)))
+    knots = np.array([distance[part].mean() for part in bins])
+    means = isotonic_regression([jnds[part].mean() for part in bins], weights=[len(part) for part in bins]).x
+    # Equal clips are nothing apart, and an interpolation needs distances that increase.
+    rising = np.diff(np.concatenate([[0.0], knots])) > 1e-6
+    if rising.sum() < 2:
+        raise ValueError("a JND calibration needs more pairs, at different distances")
+    return JNDScale([0.0, *knots[rising].tolist()], [0.0, *means[rising].tolist()])
