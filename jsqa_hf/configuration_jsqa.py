@@ -29,6 +29,13 @@ _TRANSFORMERS_KEYS = frozenset(
     }
 )
 
+# Of those that are learned. As in CLIP, whose logits are scaled by 100 at most (Radford et al., ICML 2021).
+LOWEST_TEMPERATURE = 0.01
+
+# JNDs from which qualities are clearly different: 8 dB of SNR, where one JND is 3 dB (McShefferty, Whitmer and
+# Akeroyd, Trends in Hearing 2015 and 2016).
+CLEARLY_DIFFERENT_JNDS = 8 / 3
+
 # SpecAugment and LayerDrop alter one view of a pair and not the other; masked speech also sounds worse.
 _HUBERT_DEFAULTS: dict[str, Any] = {
     "apply_spec_augment": False,
@@ -102,6 +109,11 @@ class JSQAConfig(PreTrainedConfig):
         false_negatives (`str`, defaults to `"keep"`):
             What becomes of clips of other content at the same quality: `"keep"` them as negatives, `"mask"` them out,
             or `"promote"` them to positives.
+        mask_ambiguous (`bool`, defaults to `False`):
+            Leave out negatives of the same distortion that are neither equally good nor clearly different.
+        clearly_different_jnds (`float`, defaults to 8 / 3):
+            JNDs from which qualities are clearly different; by default 8 dB of SNR, where one JND is 3 dB
+            (McShefferty, Whitmer and Akeroyd, Trends in Hearing 2015 and 2016).
         jnd_margin_weight (`float`, defaults to 0.0):
             Weight of a hinge on embedding distances in JND units; 0 leaves it out.
         jnd_distance (`float`, defaults to 0.2):
@@ -164,6 +176,8 @@ class JSQAConfig(PreTrainedConfig):
     contrastive_loss: Literal["nt_xent", "supervised"] = "nt_xent"
     contrastive_negatives: Literal["all", "same_content"] = "all"
     false_negatives: Literal["keep", "mask", "promote"] = "keep"
+    mask_ambiguous: bool = False
+    clearly_different_jnds: float | int = CLEARLY_DIFFERENT_JNDS
     jnd_margin_weight: float | int = 0.0
     jnd_distance: float | int = 0.2
     jnd_calibration: dict[str, Any] | None = None
@@ -225,21 +239,35 @@ class JSQAConfig(PreTrainedConfig):
         for name in ("sampling_rate", "projection_hidden_size", "projection_size", "mos_hidden_size"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"`{name}` must be above 0, but is {getattr(self, name)}")
+        self._validate_contrastive_objective()
         if self.level_bands < 0:
             raise ValueError(f"`level_bands` must be 0 (off) or above, but is {self.level_bands}")
-        if not self.temperature > 0:
-            raise ValueError(f"`temperature` must be above 0, but is {self.temperature}")
         for name in ("jnd_margin_weight", "mos_agreement_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")
         if len(set(self.mos_corpora)) != len(self.mos_corpora):
             raise ValueError(f"`mos_corpora` must be names that differ, but is {self.mos_corpora}")
-        if not 0 < self.jnd_distance < 2:
-            raise ValueError(f"`jnd_distance` must lie in (0, 2), but is {self.jnd_distance}")
         if not 0 <= self.mos_dropout < 1:
             raise ValueError(f"`mos_dropout` must lie in [0, 1), but is {self.mos_dropout}")
         self._validate_mos_outputs()
         self.jnd_scale  # noqa: B018 - it checks itself
+
+    def _validate_contrastive_objective(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"`temperature` must be above 0, but is {self.temperature}")
+        if self.learn_temperature and self.temperature < LOWEST_TEMPERATURE:
+            raise ValueError(
+                f"`temperature` must be at least {LOWEST_TEMPERATURE} to be learned, but is {self.temperature}"
+            )
+        if not self.clearly_different_jnds > 1:
+            raise ValueError(f"`clearly_different_jnds` must be above 1 JND, but is {self.clearly_different_jnds}")
+        if not 0 < self.jnd_distance < 2:
+            raise ValueError(f"`jnd_distance` must lie in (0, 2), but is {self.jnd_distance}")
+        if self.jnd_margin_weight and self.jnd_distance * self.clearly_different_jnds > 2:
+            raise ValueError(
+                f"`jnd_distance` must be at most {2 / self.clearly_different_jnds:g}, as projections are at most 2 "
+                f"apart and `clearly_different_jnds` is {self.clearly_different_jnds:g}, but is {self.jnd_distance}"
+            )
 
     def _validate_mos_outputs(self) -> None:
         if not self.mos_output_names or len(set(self.mos_output_names)) != len(self.mos_output_names):

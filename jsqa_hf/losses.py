@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-FalseNegatives = Literal["keep", "mask", "promote"]
+from .configuration_jsqa import CLEARLY_DIFFERENT_JNDS
 
-# JNDs at which qualities are clearly different: 8 dB of SNR, where one JND is 3 dB (McShefferty, Whitmer and Akeroyd,
-# Trends in Hearing 2015 and 2016).
-CLEARLY_DIFFERENT_JNDS = 8 / 3
+FalseNegatives = Literal["keep", "mask", "promote"]
 
 
 @dataclass
@@ -43,6 +41,11 @@ class LadderLabels:
         )
         return LadderLabels(pair_ids, content_ids, quality, distortion_ids)
 
+    def part(self, start: int, length: int) -> LadderLabels:
+        """Those of some consecutive clips."""
+        values = (self.pair_ids, self.content_ids, self.quality, self.distortion_ids)
+        return LadderLabels(*(None if one is None else one[start : start + length] for one in values))  # type: ignore[arg-type]
+
 
 def world_size() -> int:
     """Number of processes that train together."""
@@ -66,7 +69,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
+        # A copy, as others may hold the gradient that comes in.
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total[rank() * ctx.length : (rank() + 1) * ctx.length]
 
@@ -126,6 +130,7 @@ def contrastive_loss(
     *,
     same_content_negatives: bool = False,
     false_negatives: FalseNegatives = "keep",
+    ambiguous_jnds: float | None = None,
     supervised: bool = False,
 ) -> Tensor:
     r"""NT-Xent over JND pairs, with a choice of positives and negatives. The loss of this process's clips against all.
@@ -144,6 +149,8 @@ def contrastive_loss(
         false_negatives: what to do about clips of other content that sound as good (the same distortion, at most one
             JND apart): `"keep"` them as negatives, `"mask"` them out, or `"promote"` them to positives, which with
             `supervised` is supervised-contrastive learning over quality levels.
+        ambiguous_jnds: clips of the same distortion that are more than one JND apart, and less than this, are neither
+            positives nor negatives, as listeners do not agree on them; None keeps them as negatives.
         supervised: see above.
 
     Returns:
@@ -153,49 +160,55 @@ def contrastive_loss(
         ValueError: if labels that are needed are missing, a clip has no pair mate, or no negative.
     """
     everything = labels.gather()
-    positive, negative = _positives_and_negatives(everything, same_content_negatives, false_negatives)
     start = rank() * len(projections)
-    positive, negative = (mask[start : start + len(projections)] for mask in (positive, negative))
+    positive, negative = _positives_and_negatives(
+        everything.part(start, len(projections)), everything, same_content_negatives, false_negatives, ambiguous_jnds
+    )
+    # No clip is its own positive.
+    positive.diagonal(start).fill_(False)
     if not bool(positive.any(dim=1).all()):
         raise ValueError("every clip needs a pair mate in the batch: give both members of a JND pair the same pair id")
     if not bool(negative.any(dim=1).all()):
         raise ValueError("every clip needs a negative in the batch: use at least two quality levels per content")
-    unit = F.normalize(projections.float(), dim=-1)
-    similarity = unit @ gather_with_gradient(unit).T / temperature
-    if supervised:
-        others = similarity.masked_fill(~(positive | negative), float("-inf")).logsumexp(dim=1, keepdim=True)
-        per_pair = others - similarity
-    else:
-        others = similarity.masked_fill(~negative, float("-inf")).logsumexp(dim=1, keepdim=True)
-        per_pair = torch.logaddexp(similarity, others) - similarity
-    return ((per_pair * positive).sum(dim=1) / positive.sum(dim=1)).mean()
+    # Similarities over a low temperature need the precision.
+    with torch.autocast(projections.device.type, enabled=False):
+        unit = F.normalize(projections.float(), dim=-1)
+        similarity = unit @ gather_with_gradient(unit).T / temperature
+        if supervised:
+            others = similarity.masked_fill(~(positive | negative), float("-inf")).logsumexp(dim=1, keepdim=True)
+            per_pair = others - similarity
+        else:
+            others = similarity.masked_fill(~negative, float("-inf")).logsumexp(dim=1, keepdim=True)
+            per_pair = torch.logaddexp(similarity, others) - similarity
+        return ((per_pair * positive).sum(dim=1) / positive.sum(dim=1)).mean()
 
 
 def _positives_and_negatives(
-    labels: LadderLabels, same_content_negatives: bool, false_negatives: FalseNegatives
+    own: LadderLabels,
+    others: LadderLabels,
+    same_content_negatives: bool,
+    false_negatives: FalseNegatives,
+    ambiguous_jnds: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """Which clips are positives and which negatives of each other, (clips, clips) bool each."""
-    itself = torch.eye(len(labels.pair_ids), dtype=torch.bool, device=labels.pair_ids.device)
-    same_pair = _equal(labels.pair_ids)
-    positive, negative = same_pair & ~itself, ~same_pair
-    if not same_content_negatives and false_negatives == "keep":
+    """Which of the other clips are positives and which negatives of one's own, (own, others) bool each."""
+    positive = _equal(own.pair_ids, others.pair_ids)
+    negative = ~positive
+    if not same_content_negatives and false_negatives == "keep" and ambiguous_jnds is None:
         return positive, negative
-    if labels.content_ids is None:
+    if own.content_ids is None or others.content_ids is None:
         raise ValueError("content-matched and false negatives need `content_ids`")
-    same_content = _equal(labels.content_ids)
+    same_content = _equal(own.content_ids, others.content_ids)
     if false_negatives != "keep":
-        equally_good = same_quality(labels) & ~same_content
+        equally_good = _same_distortion(own, others) & (_jnds_apart(own, others) <= 1) & ~same_content
         negative = negative & ~equally_good
         if false_negatives == "promote":
             positive = positive | equally_good
+    if ambiguous_jnds is not None:
+        apart = _jnds_apart(own, others)
+        negative = negative & ~(_same_distortion(own, others) & (apart > 1) & (apart < ambiguous_jnds))
     if same_content_negatives:
         negative = negative & same_content
     return positive, negative
-
-
-def same_quality(labels: LadderLabels) -> Tensor:
-    """Which clips have the same distortion at severities at most one JND apart, (clips, clips) bool."""
-    return _same_distortion(labels) & (_jnds_apart(labels) <= 1)
 
 
 def jnd_margin_loss(
@@ -209,10 +222,11 @@ def jnd_margin_loss(
     With distance \(d_{ij}\) of the unit vectors, the distance \(u\) of one JND, and severities \(q\) in JNDs:
 
     \[ L = \operatorname*{mean}_{|q_i - q_j| \le 1} \max(0, d_{ij}/u - 1)^2
-         + \operatorname*{mean}_{|q_i - q_j| \ge m} \max(0, m - d_{ij}/u)^2 \]
+         + \operatorname*{mean}_{|q_i - q_j| > 1} \max(0, \min(m, |q_i - q_j|) - d_{ij}/u)^2 \]
 
     so that what listeners cannot tell apart lies within one JND of the embedding, and what they clearly can lies
-    beyond the just-meaningful difference \(m\). Contrastive hinges go back to Hadsell, Chopra and LeCun (CVPR 2006).
+    beyond the just-meaningful difference \(m\), or as far as they are apart where that is less. Contrastive hinges go
+    back to Hadsell, Chopra and LeCun (CVPR 2006).
 
     Args:
         projections: (clips, dim), any scale; normalised to unit length here.
@@ -228,16 +242,16 @@ def jnd_margin_loss(
     """
     if labels.content_ids is None:
         raise ValueError("the JND margin needs `content_ids`")
-    unit = F.normalize(projections.float(), dim=-1)
-    # The constant keeps the gradient of the root finite for equal clips.
-    jnds = ((2 - 2 * unit @ unit.T).clamp(min=0) + 1e-8).sqrt() / jnd_distance
-    apart = _jnds_apart(labels)
-    related = _equal(labels.content_ids) & _same_distortion(labels)
-    related = related & ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    near, far = related & (apart <= 1), related & (apart >= clearly_different_jnds)
-    attraction = (jnds - 1).clamp(min=0).square()
-    repulsion = (clearly_different_jnds - jnds).clamp(min=0).square()
-    return _masked_mean(attraction, near) + _masked_mean(repulsion, far)
+    apart = _jnds_apart(labels, labels)
+    related = _equal(labels.content_ids, labels.content_ids) & _same_distortion(labels, labels)
+    related.fill_diagonal_(False)
+    with torch.autocast(projections.device.type, enabled=False):
+        unit = F.normalize(projections.float(), dim=-1)
+        # The constant keeps the gradient of the root finite for equal clips.
+        jnds = ((2 - 2 * unit @ unit.T).clamp(min=0) + 1e-8).sqrt() / jnd_distance
+        attraction = (jnds - 1).clamp(min=0).square()
+        repulsion = (apart.clamp(max=clearly_different_jnds) - jnds).clamp(min=0).square()
+        return _masked_mean(attraction, related & (apart <= 1)) + _masked_mean(repulsion, related & (apart > 1))
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -249,20 +263,20 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / count.clamp(min=1 / world_size())
 
 
-def _equal(ids: Tensor) -> Tensor:
-    return ids[:, None] == ids[None, :]
+def _equal(ids: Tensor, others: Tensor) -> Tensor:
+    return ids[:, None] == others[None, :]
 
 
-def _jnds_apart(labels: LadderLabels) -> Tensor:
-    if labels.quality is None:
+def _jnds_apart(own: LadderLabels, others: LadderLabels) -> Tensor:
+    if own.quality is None or others.quality is None:
         raise ValueError("this objective needs `quality`, the severity of each clip in JNDs")
-    return (labels.quality[:, None] - labels.quality[None, :]).abs()
+    return (own.quality[:, None] - others.quality[None, :]).abs()
 
 
-def _same_distortion(labels: LadderLabels) -> Tensor:
-    if labels.distortion_ids is None:
+def _same_distortion(own: LadderLabels, others: LadderLabels) -> Tensor:
+    if own.distortion_ids is None or others.distortion_ids is None:
         raise ValueError("this objective needs `distortion_ids`, as only severities of one distortion compare")
-    return _equal(labels.distortion_ids)
+    return _equal(own.distortion_ids, others.distortion_ids)
 
 
 __all__ = [
@@ -272,5 +286,4 @@ __all__ = [
     "gather_with_gradient",
     "jnd_margin_loss",
     "nt_xent",
-    "same_quality",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +21,12 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_jsqa import JSQAConfig
+from .configuration_jsqa import LOWEST_TEMPERATURE, JSQAConfig
 from .losses import LadderLabels, contrastive_loss, jnd_margin_loss
 from .mos_losses import concordance_loss, mos_loss, rank_loss
 
 # Power of a level of -100 dBov, below the quantisation noise of 16-bit audio (-98 dBov): what is quieter is silence.
 _SILENCE_POWER = 1e-10
-
-# As in CLIP, whose logits are scaled by 100 at most.
-_LOWEST_TEMPERATURE = 0.01
 
 
 @dataclass
@@ -415,11 +413,14 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
         self.post_init()
 
     def temperature(self) -> Tensor | float:
-        """Temperature of the loss, learned or fixed."""
+        """Temperature of the loss, learned or fixed; brings a learned one that got too low back to the limit."""
         if self.log_temperature is None:
             return self.config.temperature
+        with torch.no_grad():
+            # The parameter itself, as a limit on its value alone would have no gradient to come back by.
+            self.log_temperature.clamp_(min=math.log(LOWEST_TEMPERATURE / self.config.temperature))
         # Relative to the initial one, so that a parameter of 0, as weight decay and new weights want it, is neutral.
-        return (self.config.temperature * self.log_temperature.exp()).clamp(min=_LOWEST_TEMPERATURE)
+        return self.config.temperature * self.log_temperature.exp()
 
     @can_return_tuple
     def forward(
@@ -530,10 +531,13 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
             temperature,
             same_content_negatives=config.contrastive_negatives == "same_content",
             false_negatives=config.false_negatives,
+            ambiguous_jnds=config.clearly_different_jnds if config.mask_ambiguous else None,
             supervised=config.contrastive_loss == "supervised",
         )
         if config.jnd_margin_weight:
-            loss = loss + config.jnd_margin_weight * jnd_margin_loss(projections, labels, config.jnd_distance)
+            loss = loss + config.jnd_margin_weight * jnd_margin_loss(
+                projections, labels, config.jnd_distance, config.clearly_different_jnds
+            )
         return loss
 
 

@@ -1,8 +1,9 @@
-"""Train a small contrastive model for two steps, as one of any number of processes; see `test_contrastive_training`.
+"""Train small contrastive models for two steps each, as one of any number of processes.
 
-    python -m torch.distributed.run --nproc-per-node 2 tests/contrastive_worker.py OUTPUT PER_DEVICE OPTIONS_AS_JSON
+    python -m torch.distributed.run --nproc-per-node 2 tests/contrastive_worker.py OUTPUT PROCESSES CASES_AS_JSON
 
-Saves weights and losses of rank 0 as OUTPUT, and fails if the number of processes is not the one of the options.
+Saves weights and losses of each case as OUTPUT; `test_contrastive_training` compares them. Fails if the number of
+processes is not PROCESSES.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, losses
+from jsqa_hf.losses import LadderLabels
 from jsqa_hf.training import ContrastiveCollator, ContrastiveTrainer
 
 LEVELS = 2
@@ -51,9 +53,38 @@ class Ladders(Dataset[dict[str, Any]]):
         }
 
 
+class RecordingTrainer(ContrastiveTrainer):
+    """Keeps the losses of the steps; the logs round them."""
+
+    step_losses: list[float]
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        mean = loss.detach().clone()
+        if distributed.is_initialized():
+            distributed.all_reduce(mean)
+        self.step_losses.append(float(mean) / self.args.world_size)
+        return loss
+
+
+class OneGraphTrainer(RecordingTrainer):
+    """Projects in the chunks of a [`ContrastiveTrainer`], but keeps the graph of all: what caching must equal."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        parts = (inputs[name].split(self.loss_chunk_size) for name in ("input_values", "attention_mask"))
+        projected = [
+            model(values, attention_mask=mask, return_loss=False) for values, mask in zip(*parts, strict=True)
+        ]
+        projections = torch.cat([output.projections for output in projected])
+        labels = LadderLabels(*(inputs[name] for name in ("pair_ids", "content_ids", "quality", "distortion_ids")))
+        objective = self.accelerator.unwrap_model(model)
+        learned = projected[-1].temperature
+        return objective.contrastive_loss(projections, labels, objective.temperature() if learned is None else learned)
+
+
 def build_trainer(
     output: str, per_device: int, options: dict[str, Any], callbacks: list[TrainerCallback] | None = None
-) -> ContrastiveTrainer:
+) -> RecordingTrainer:
     """A Trainer of two steps, with plain SGD so that the weights tell the gradients."""
     torch.manual_seed(options.get("seed", 0))
     hubert = NO_DROPOUT if options.get("dropout", 0.0) == 0 else {}
@@ -79,7 +110,8 @@ def build_trainer(
         seed=options.get("seed", 0),
     )
     extractor = JSQAFeatureExtractor()
-    return ContrastiveTrainer(
+    trainer_type = OneGraphTrainer if options.get("one_graph") else RecordingTrainer
+    trainer = trainer_type(
         model=model,
         args=args,
         train_dataset=Ladders(32, options.get("seed", 0)),
@@ -87,23 +119,35 @@ def build_trainer(
         callbacks=callbacks,
         loss_chunk_size=options.get("chunk"),
     )
+    trainer.step_losses = []
+    return trainer
+
+
+def run_case(output: str, per_device: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Train; what came of it, the losses being the mean over the processes."""
+    gather = losses.gather_with_gradient
+    if options.get("detached"):
+        # What a gather without gradients would do: the test must see the difference.
+        losses.gather_with_gradient = lambda tensor: gather(tensor.detach())
+    try:
+        trainer = build_trainer(output, per_device, options)
+        trainer.train()
+    finally:
+        losses.gather_with_gradient = gather
+    weights = trainer.accelerator.unwrap_model(trainer.model).state_dict()
+    return {"weights": weights, "losses": trainer.step_losses, "processes": trainer.args.world_size}
 
 
 def main() -> None:
-    """Train and save."""
-    output, per_device, options = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-    if options.get("detached"):
-        # What a gather without gradients would do: the test must see the difference.
-        gathered = losses._Gather.apply
-        losses.gather_with_gradient = lambda tensor: gathered(tensor.detach())
-    trainer = build_trainer(str(output.parent / f"{output.stem}-run"), per_device, options)
-    processes = distributed.get_world_size() if distributed.is_initialized() else 1
-    assert processes == options["processes"] == trainer.args.world_size, (processes, trainer.args.world_size)
-    trainer.train()
-    if trainer.is_world_process_zero():
-        weights = trainer.accelerator.unwrap_model(trainer.model).state_dict()
-        logged = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-        torch.save({"weights": weights, "losses": [float(loss) for loss in logged]}, output)
+    """Train all cases and save."""
+    output, processes = Path(sys.argv[1]), int(sys.argv[2])
+    results = {
+        name: run_case(str(output.parent / "run"), case["ladders"] // processes, case["options"])
+        for name, case in json.loads(sys.argv[3]).items()
+    }
+    assert distributed.get_world_size() == processes, distributed.get_world_size()
+    if distributed.get_rank() == 0:
+        torch.save(results, output)
 
 
 if __name__ == "__main__":

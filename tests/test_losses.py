@@ -139,6 +139,7 @@ def naive_contrastive_loss(
     same_content: bool,
     false_negatives: str,
     supervised: bool,
+    ambiguous_jnds: float | None = None,
 ) -> float:
     """The formulas of the docstrings, clip by clip in float64."""
     rows = F.normalize(projections.double(), dim=-1)
@@ -149,12 +150,14 @@ def naive_contrastive_loss(
         for j in range(len(rows)):
             content = int(labels.content_ids[i]) == int(labels.content_ids[j])
             distortion = int(labels.distortion_ids[i]) == int(labels.distortion_ids[j])
-            equal = distortion and not content and abs(float(labels.quality[i] - labels.quality[j])) <= 1
+            apart = abs(float(labels.quality[i] - labels.quality[j]))
+            equal = distortion and not content and apart <= 1
+            ambiguous = ambiguous_jnds is not None and distortion and 1 < apart < ambiguous_jnds
             if int(labels.pair_ids[i]) == int(labels.pair_ids[j]):
                 positives += [j] if i != j else []
             elif equal and false_negatives == "promote":
                 positives.append(j)
-            elif (content or not same_content) and not (equal and false_negatives == "mask"):
+            elif (content or not same_content) and not (equal and false_negatives == "mask") and not ambiguous:
                 negatives.append(j)
         background = sum(float(exponentials[i, n]) for n in negatives)
         everything = background + sum(float(exponentials[i, p]) for p in positives)
@@ -171,8 +174,10 @@ def naive_contrastive_loss(
 @pytest.mark.parametrize("false_negatives", ["keep", "mask", "promote"])
 @pytest.mark.parametrize("supervised", [False, True])
 @pytest.mark.parametrize("same_content", [False, True])
-@pytest.mark.parametrize(("seed", "distortions"), [(0, 1), (1, 2)])
-def test_contrastive_loss_equals_its_formula(false_negatives, supervised, same_content, seed, distortions):
+@pytest.mark.parametrize(("seed", "distortions", "ambiguous_jnds"), [(0, 1, None), (1, 2, None), (2, 1, 2.5)])
+def test_contrastive_loss_equals_its_formula(
+    false_negatives, supervised, same_content, seed, distortions, ambiguous_jnds
+):
     projections, labels = ladders(seed, contents=4, distortions=distortions)
     loss = contrastive_loss(
         projections,
@@ -181,8 +186,11 @@ def test_contrastive_loss_equals_its_formula(false_negatives, supervised, same_c
         same_content_negatives=same_content,
         false_negatives=false_negatives,
         supervised=supervised,
+        ambiguous_jnds=ambiguous_jnds,
     )
-    expected = naive_contrastive_loss(projections, labels, 0.2, same_content, false_negatives, supervised)
+    expected = naive_contrastive_loss(
+        projections, labels, 0.2, same_content, false_negatives, supervised, ambiguous_jnds
+    )
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
@@ -194,6 +202,16 @@ def test_false_negatives_make_a_difference_where_there_are_some():
     }
     assert len(set(losses.values())) == 3
     assert losses["mask"] < losses["keep"]
+    without_ambiguous = float(contrastive_loss(projections, labels, 0.2, ambiguous_jnds=2.5))
+    assert without_ambiguous < losses["keep"]
+
+
+def test_the_loss_keeps_its_precision_where_the_model_does_not():
+    projections, labels = ladders(0)
+    expected = contrastive_loss(projections, labels, 0.02), jnd_margin_loss(projections, labels, 0.2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = contrastive_loss(projections, labels, 0.02), jnd_margin_loss(projections, labels, 0.2)
+    assert found == expected
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -220,8 +238,8 @@ def test_jnd_margin_equals_its_formula(seed, unit, clear):
             apart = abs(float(labels.quality[i] - labels.quality[j]))
             if apart <= 1:
                 near.append(max(0.0, jnds - 1) ** 2)
-            elif apart >= clear:
-                far.append(max(0.0, clear - jnds) ** 2)
+            else:
+                far.append(max(0.0, min(clear, apart) - jnds) ** 2)
     expected = sum(near) / len(near) + (sum(far) / len(far) if far else 0.0)
     assert float(jnd_margin_loss(projections, labels, unit, clear)) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 

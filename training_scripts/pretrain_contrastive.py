@@ -65,6 +65,13 @@ class PretrainingArguments:
     false_negatives: str = field(
         default="keep", metadata={"help": "other content at the same quality: keep, mask, or promote to positives"}
     )
+    mask_ambiguous: bool = field(
+        default=False,
+        metadata={"help": "leave out negatives more than one JND apart, but not `clearly_different_jnds`"},
+    )
+    clearly_different_jnds: float = field(
+        default=8 / 3, metadata={"help": "JNDs from which qualities of one distortion are clearly different"}
+    )
     temperature: float = field(default=0.1, metadata={"help": "temperature of the loss"})
     learn_temperature: bool = field(default=False, metadata={"help": "learn it, from `temperature` on"})
     jnd_margin_weight: float = field(default=0.0, metadata={"help": "weight of the hinge on distances in JNDs"})
@@ -99,6 +106,8 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
         contrastive_loss=args.loss,
         contrastive_negatives=args.negatives,
         false_negatives=args.false_negatives,
+        mask_ambiguous=args.mask_ambiguous,
+        clearly_different_jnds=args.clearly_different_jnds,
         jnd_margin_weight=args.jnd_margin_weight,
         jnd_distance=args.jnd_distance,
     )
@@ -148,6 +157,12 @@ def build_datasets(
         train.set_transform(build_generator(args, noise, training_args.seed))
     if args.eval_speech is None:
         return train, None
+    together = training_args.eval_batch_size * training_args.world_size
+    if training_args.world_size > 1 and args.eval_ladders < together:
+        raise ValueError(
+            f"--eval_ladders must be at least {together}, one batch of evaluation for each of the "
+            f"{training_args.world_size} processes, but is {args.eval_ladders}"
+        )
     held_out = load_speech(*parse_source(args.eval_speech), split=args.eval_speech_split)
     evaluation = repeat_with_index(held_out, args.eval_ladders).select(range(args.eval_ladders))
     eval_noise = args.eval_noise and load_noise(*parse_source(args.eval_noise), split=args.eval_noise_split)

@@ -32,7 +32,7 @@ class ContrastiveTrainer(Trainer):
         kwargs: see `Trainer`.
 
     Raises:
-        ValueError: for a chunk of less than one clip.
+        ValueError: for a chunk of less than one clip, or several GPUs in one process.
     """
 
     def __init__(
@@ -45,6 +45,14 @@ class ContrastiveTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if loss_chunk_size is not None and loss_chunk_size < 1:
             raise ValueError(f"loss_chunk_size must be at least 1, got {loss_chunk_size}")
+        if self.args.n_gpu > 1:
+            raise ValueError(
+                f"one process with {self.args.n_gpu} GPUs would compare the clips of each GPU only among themselves: "
+                f"start one per GPU with `torchrun --nproc-per-node {self.args.n_gpu}`, or set CUDA_VISIBLE_DEVICES"
+            )
+        if self.args.world_size > 1:
+            # What fills up an uneven last batch would be clips that another process has: negatives of themselves.
+            self.args.dataloader_drop_last = True
         self.loss_chunk_size = loss_chunk_size
         self.diagnostics = diagnostics
         if diagnostics is not None:
