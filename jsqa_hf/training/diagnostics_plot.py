@@ -57,8 +57,10 @@ def plot_distances(
     for kind, main, side in zip(panels, axes[::2], axes[1::2], strict=True):
         chosen = np.flatnonzero(noisy if kind == "snr" else same & ~noisy)
         pairs = first[chosen], second[chosen]
-        _plot_ladders(main, distances, clips, pairs, kind, scale)
+        points = _plot_ladders(main, distances, clips, pairs, kind, scale)
         _plot_other_content(side, distances, clips, np.unique(pairs))
+        if points is not None:
+            figure.colorbar(points, ax=side, label="lower SNR in dB")
     axes[0].set_ylabel("distance between projections")
     axes[0].set_ylim(bottom=0)
     shown = ("quality_correlation", "retrieval", "retrieval_chance", "content_preference", "speaker_accuracy")
@@ -75,14 +77,15 @@ def _plot_ladders(
     pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
     kind: str,
     scale: JNDScale | None,
-) -> None:
+) -> Any:
+    """Returns points that have a colour scale, if any."""
+    points = None
     values = clips.snr_db if kind == "snr" else clips.position
     apart, distance = np.abs(values[pairs[0]] - values[pairs[1]]), distances[pairs]
     step = max(1, len(apart) // MAX_POINTS)
     if kind == "snr":
         lower = np.minimum(values[pairs[0]], values[pairs[1]])
         points = axes.scatter(apart[::step], distance[::step], s=6, c=lower[::step], cmap="viridis", linewidths=0)
-        axes.figure.colorbar(points, ax=axes, label="lower SNR in dB", location="left", pad=0.02)
         lines, unit = (SNR_THRESHOLD.just_noticeable, SNR_THRESHOLD.clearly_different), "dB"
         axes.set_xlabel("SNR difference in dB")
     else:
@@ -108,6 +111,7 @@ def _plot_ladders(
     axes.set_xlim(left=0)
     axes.set_title("same content", fontsize=9)
     axes.legend(fontsize=7, loc="lower right")
+    return points
 
 
 def _plot_other_content(axes: Any, distances: NDArray[np.float64], clips: ClipTable, index: NDArray[np.int64]) -> None:
