@@ -247,8 +247,8 @@ def jnd_margin_loss(
     related.fill_diagonal_(False)
     with torch.autocast(projections.device.type, enabled=False):
         unit = F.normalize(projections.float(), dim=-1)
-        # The constant keeps the gradient of the root finite for equal clips.
-        jnds = ((2 - 2 * unit @ unit.T).clamp(min=0) + 1e-8).sqrt() / jnd_distance
+        # From differences: products would leave four digits of a small distance. The gradient of equal clips is 0.
+        jnds = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist") / jnd_distance
         attraction = (jnds - 1).clamp(min=0).square()
         repulsion = (apart.clamp(max=clearly_different_jnds) - jnds).clamp(min=0).square()
         return _masked_mean(attraction, related & (apart <= 1)) + _masked_mean(repulsion, related & (apart > 1))

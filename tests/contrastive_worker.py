@@ -41,7 +41,9 @@ class Ladders(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(1000 * self.seed + index)
-        severities = torch.arange(LEVELS).repeat_interleave(2) * 4.0 + torch.rand(2 * LEVELS, generator=generator)
+        # Some pairs are more than one JND apart, so that processes differ in how many count in a mean.
+        severities = torch.arange(LEVELS).repeat_interleave(2) * 4.0
+        severities = severities + 2 * torch.rand(2 * LEVELS, generator=generator)
         noise = torch.randn(2 * LEVELS, 4000, generator=generator)
         clips = 0.05 * noise * 10 ** (severities[:, None] / 20)
         return {

@@ -241,7 +241,7 @@ def test_jnd_margin_equals_its_formula(seed, unit, clear):
             else:
                 far.append(max(0.0, min(clear, apart) - jnds) ** 2)
     expected = sum(near) / len(near) + (sum(far) / len(far) if far else 0.0)
-    assert float(jnd_margin_loss(projections, labels, unit, clear)) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert float(jnd_margin_loss(projections, labels, unit, clear)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_jnd_margin_is_met_by_an_embedding_that_is_the_severity():
@@ -252,6 +252,15 @@ def test_jnd_margin_is_met_by_an_embedding_that_is_the_severity():
     projections = torch.stack([angles.cos(), angles.sin()], dim=1)
     assert float(jnd_margin_loss(projections, labels, 0.2)) == pytest.approx(0.0, abs=1e-6)
     assert float(jnd_margin_loss(projections, labels, 0.4)) > 0.5
+
+
+def test_jnd_margin_of_equal_clips_has_a_gradient():
+    projections, labels = ladders(0)
+    projections = projections[:1].repeat(len(projections), 1).requires_grad_()
+    loss = jnd_margin_loss(projections, labels, 0.2)
+    loss.backward()
+    assert float(loss.detach()) > 1
+    assert bool(projections.grad.isfinite().all())
 
 
 @pytest.mark.parametrize(
