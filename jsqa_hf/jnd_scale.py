@@ -42,7 +42,7 @@ class JNDScale:
         lapse: Share that fails to notice even the largest change, in [0, 1).
         pairs: Number of pairs of clips that the knots are fitted to.
         contents: Number of utterances among them.
-        error_jnds: Mean absolute error of the JNDs on utterances that were held out from the fit.
+        error_jnds: Mean absolute error of the JNDs on utterances that were held out from the fit; None: not known.
 
     Raises:
         ValueError: for values that are not as described.

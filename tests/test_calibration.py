@@ -170,3 +170,13 @@ def test_compare_needs_a_calibration_and_as_many_clips():
     model.config.jnd_calibration = asdict(SCALE)
     with pytest.raises(ValueError, match="give as many"):
         model.compare(torch.zeros(1, 4000), torch.zeros(2, 4000))
+
+
+def test_what_everybody_notices_counts_as_ten_jnds():
+    rows = ladder_rows(30, levels=2)
+    for row in rows:
+        row["severity_jnd"] = [10 * position for position in row["severity_jnd"]]
+    clips = ClipTable.from_rows(rows)
+    apart = np.abs(clips.position[:, None] - clips.position[None, :])
+    assert ladder_pairs(apart, clips)[1].max() == 10
+    assert calibrate(apart, clips).jnds_between(1e3) == pytest.approx(10)

@@ -331,7 +331,7 @@ def test_two_processes_measure_what_one_does(tmp_path):
     results = []
     for processes in (1, 2):
         output = tmp_path / str(processes)
-        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command = [sys.executable, *launcher, str(WORKER), str(output), str(processes)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]

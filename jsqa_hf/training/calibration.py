@@ -15,10 +15,12 @@ from .collators import ContrastiveCollator
 from .embedding import embed_ladders
 from .embedding_measures import ClipTable, pairwise_distances
 
-# Our choices: knots of a scale, pairs that a knot must rest on, and folds of the held-out error.
+# Our choices: knots of a scale, pairs that a knot must rest on, and folds of the held-out error. Differences of more
+# JNDs than MAX_JNDS, which all listeners notice but for lapses, count as so many: some distortions reach 50.
 KNOTS = 16
 PAIRS_PER_KNOT = 10
 FOLDS = 5
+MAX_JNDS = 10.0
 
 
 def calibrate_model(
@@ -46,9 +48,10 @@ def calibrate(distances: NDArray[np.float64], clips: ClipTable) -> JNDScale:
     """Fit the scale of JNDs on pairs of clips that differ in nothing but a known number of JNDs.
 
     The pairs are all pairs of clips of the same ladder, which must not have been trained on. Whatever the distortion,
-    one JND counts as one JND. The scale is isotonic regression of the JNDs on the distance, averaged over bins of as
-    many pairs each. It gives the mean number of JNDs among pairs at that distance, so it depends on the ladders: where
-    they hold no pairs of a size, such as between one JND and clearly different, it goes over from one to the other.
+    one JND counts as one JND; more than 10 count as 10. The scale is isotonic regression of the JNDs on the distance,
+    averaged over bins of as many pairs each. It gives the mean number of JNDs among pairs at that distance, so it
+    depends on the ladders: where they hold no pairs of a size, such as between one JND and clearly different, it goes
+    over from one to the other. Its error on held-out utterances was below that of a power law.
 
     Args:
         distances: (clips, clips), Euclidean, between projections.
@@ -86,12 +89,13 @@ def ladder_pairs(
         clips: of these clips.
 
     Returns:
-        Distance, number of JNDs between, and utterance of each pair.
+        Distance, number of JNDs between (at most 10), and utterance of each pair.
     """
     first, second = np.triu_indices(len(clips), k=1)
     same = clips.content[first] == clips.content[second]
     first, second = first[same], second[same]
-    return distances[first, second], np.abs(clips.position[first] - clips.position[second]), clips.speech[first]
+    jnds = np.minimum(np.abs(clips.position[first] - clips.position[second]), MAX_JNDS)
+    return distances[first, second], jnds, clips.speech[first]
 
 
 def _fit(distance: NDArray[np.float64], jnds: NDArray[np.float64]) -> JNDScale:

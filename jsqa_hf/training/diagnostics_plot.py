@@ -96,9 +96,11 @@ def _plot_ladders(
             axes.plot(apart[chosen][::step], distance[chosen][::step], "o", markersize=2.5, alpha=0.6, label=label)
         lines, unit = (1.0, CLEARLY_DIFFERENT_JNDS), "JNDs"
         axes.set_xlabel("difference in JNDs")
-    edges = np.quantile(apart, np.linspace(0, 1, min(12, 2 + len(apart) // 20)))
-    edges = np.unique(edges)
-    if len(edges) > 2:
+        axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+    if scale is not None and kind == "jnds":
+        axes.plot(scale.jnds, scale.distances, "k-", lw=1.5, label="calibration")
+    edges = np.unique(np.quantile(apart, np.linspace(0, 1, min(12, 2 + len(apart) // 20))))
+    if kind == "snr" and len(edges) > 2:
         middle = binned_statistic(apart, apart, "mean", edges).statistic
         axes.plot(middle, binned_statistic(apart, distance, "median", edges).statistic, "k-", lw=1.5, label="median")
     for line, name in zip(lines, ("just noticeable", "just meaningful"), strict=True):
@@ -106,11 +108,10 @@ def _plot_ladders(
         label = f"{name}, {line:.3g} {unit} "
         place: dict[str, Any] = {"ha": "right", "va": "top", "transform": axes.get_xaxis_transform()}
         axes.text(line, 0.99, label, rotation=90, fontsize=7, color="tab:red", **place)
-    if scale is not None and kind == "jnds":
-        axes.plot(scale.jnds, scale.distances, color="tab:blue", lw=1, label="calibration")
     axes.set_xlim(left=0)
     axes.set_title("same content", fontsize=9)
-    axes.legend(fontsize=7, loc="lower right")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, loc="lower right" if kind == "snr" else "upper right")
     return points
 
 
@@ -121,4 +122,4 @@ def _plot_other_content(axes: Any, distances: NDArray[np.float64], clips: ClipTa
     if alike.any():
         axes.boxplot(distances[first[alike], second[alike]], whis=(5, 95), showfliers=False, widths=0.6)
     axes.set_xticks([])
-    axes.set_title("other content,\nsame quality", fontsize=9)
+    axes.set_title("other content,\nsame quality\n(5 to 95 %)", fontsize=9)
