@@ -163,10 +163,10 @@ def build_datasets(
             f"--eval_ladders must be at least {together}, one batch of evaluation for each of the "
             f"{training_args.world_size} processes, but is {args.eval_ladders}"
         )
-    # Corpora are in the order of their speakers, and there may be more utterances than ladders.
     held_out = load_speech(*parse_source(args.eval_speech), split=args.eval_speech_split)
-    held_out = held_out.shuffle(seed=training_args.seed)
-    evaluation = repeat_with_index(held_out, args.eval_ladders).select(range(args.eval_ladders))
+    # Corpora are in the order of their speakers, and there may be more utterances than ladders.
+    evaluation = repeat_with_index(held_out, args.eval_ladders).shuffle(seed=training_args.seed)
+    evaluation = evaluation.select(range(args.eval_ladders))
     eval_noise = args.eval_noise and load_noise(*parse_source(args.eval_noise), split=args.eval_noise_split)
     evaluation.set_transform(build_generator(args, eval_noise, training_args.seed + EVALUATION_SEED_OFFSET))
     return train, evaluation
