@@ -89,6 +89,8 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
         "mos_agreement_loss": args.mos_agreement_loss,
         "mos_agreement_weight": args.mos_agreement_weight,
         "mos_corpora": args.ratings if args.corpus_offsets else [],
+        # Of the projection head, which stage 2 does not have.
+        "jnd_calibration": None,
         "mos_dropout": args.mos_dropout,
     }
     if args.model is None:
