@@ -70,7 +70,7 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
     args.save_total_limit = None
     # The start was evaluated when the run began, and early stopping would count it twice.
     args.eval_on_start = args.eval_on_start and checkpoint is None
-    trainer.data_collator = SteadyWorkers(trainer.data_collator)
+    trainer.data_collator = workers = SteadyWorkers(trainer.data_collator)
     try:
         with stop:
             metrics = _train(trainer, args, checkpoint)
@@ -84,6 +84,8 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
     except KeyboardInterrupt:
         record.end("stopped at once", last_step=trainer.state.global_step)
         raise
+    finally:
+        workers.end()
     record.end("finished", last_step=trainer.state.global_step)
     return metrics
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -85,7 +87,7 @@ class StopOnSignal(TrainerCallback):
 
 
 class SteadyWorkers:
-    """A collator for data-loading workers that outlive the first SIGTERM and SIGINT.
+    """A collator for data-loading workers that outlive SIGTERM and SIGINT until the run is over.
 
     Slurm, torchrun and Ctrl-C signal the workers too. If they ended, the step that is to be finished couldn't be.
 
@@ -95,16 +97,23 @@ class SteadyWorkers:
 
     def __init__(self, collator: Any) -> None:
         self.collator = collator
+        # In memory that the workers share.
+        self._over = multiprocessing.RawValue("b", 0)
         self._steady = False
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         """Make a batch."""
         if not self._steady and get_worker_info() is not None:
             for number in _SIGNALS:
-                signal.signal(number, _ignore_once)
+                signal.signal(number, self._handle)
             self._steady = True
         return self.collator(rows)
 
+    def end(self) -> None:
+        """Have signals end the workers from now on: on exit, Python waits for those that it has told to end."""
+        self._over.value = 1
 
-def _ignore_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._over.value:
+            # With any other code torch would report a failure.
+            os._exit(0)
