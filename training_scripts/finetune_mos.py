@@ -20,6 +20,7 @@ from transformers import AutoConfig, EarlyStoppingCallback, HubertConfig, Traine
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.training import (
+    CardArguments,
     CropByEpoch,
     HeadFirst,
     MOSCollator,
@@ -27,6 +28,7 @@ from jsqa_hf.training import (
     RunArguments,
     compute_mos_metrics,
     parse_arguments,
+    prepare_push,
     run_script,
     run_training,
     with_lengths,
@@ -185,7 +187,8 @@ def build_callbacks(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Fine-tune; returns the metrics."""
-    args, training_args = parse_arguments((FinetuningArguments, RunArguments), argv)
+    args, card, training_args = parse_arguments((FinetuningArguments, CardArguments, RunArguments), argv)
+    prepare_push(training_args)
     training_args.remove_unused_columns = False
     training_args.label_names = ["labels"]
     train = load_ratings(args.ratings, args.split, args, args.score_ranges)
@@ -227,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         layer_decay=args.layer_decay,
         eval_collator=MOSCollator(feature_extractor, args.max_duration_s or None),
     )
-    return run_training(trainer, training_args, args)
+    return run_training(trainer, training_args, args, card)
 
 
 if __name__ == "__main__":

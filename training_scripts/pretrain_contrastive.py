@@ -21,12 +21,14 @@ from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.jnd.selection import make_distortions
 from jsqa_hf.training import (
+    CardArguments,
     ContrastiveCollator,
     ContrastiveDiagnostics,
     ContrastiveTrainer,
     RunArguments,
     load_pairs,
     parse_arguments,
+    prepare_push,
     repeat_with_index,
     run_script,
     run_training,
@@ -174,7 +176,8 @@ def build_datasets(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Pretrain; returns the metrics."""
-    args, training_args = parse_arguments((PretrainingArguments, RunArguments), argv)
+    args, card, training_args = parse_arguments((PretrainingArguments, CardArguments, RunArguments), argv)
+    prepare_push(training_args)
     training_args.remove_unused_columns = False
     # Nothing to predict: the loss comes from the clips themselves.
     training_args.label_names = []
@@ -192,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         loss_chunk_size=args.loss_chunk_size,
         diagnostics=None if evaluation is None else ContrastiveDiagnostics(evaluation, feature_extractor),
     )
-    return run_training(trainer, training_args, args)
+    return run_training(trainer, training_args, args, card)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,21 @@ from .calibration import calibrate_model
 from .collators import ContrastiveCollator, repeat_with_index
 from .contrastive import ContrastiveTrainer
 from .diagnostics import ContrastiveDiagnostics
+from .hub import prepare_push
+from .hub_trainer import HubTrainer
 from .mos import CropByEpoch, HeadFirst, MOSCollator, MOSTrainer, with_lengths
+from .run_card import CardArguments
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
 
 __all__ = [
+    "CardArguments",
     "ContrastiveCollator",
     "ContrastiveDiagnostics",
     "ContrastiveTrainer",
     "CropByEpoch",
     "HeadFirst",
+    "HubTrainer",
     "MOSCollator",
     "MOSTrainer",
     "RunArguments",
@@ -24,6 +29,7 @@ __all__ = [
     "compute_mos_metrics",
     "load_pairs",
     "parse_arguments",
+    "prepare_push",
     "repeat_with_index",
     "run_script",
     "run_training",

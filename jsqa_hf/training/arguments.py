@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -20,12 +20,17 @@ class RunArguments(TrainingArguments):
 
     Logs go to TensorBoard where it is installed. Batches keep all columns, as the collators of this package make the
     models' inputs from them. Every process reads its own share of a stream, instead of getting it from the first.
+    A new repository on the Hub is private. The samples that go through the model are counted, for the model card.
     """
 
     report_to: None | str | list[str] = field(
         default="tensorboard", metadata={"help": "where to log: tensorboard, wandb, mlflow, ..., several, or none"}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "leave it: the collators need the columns"})
+    hub_private_repo: bool | None = field(default=True, metadata={"help": "whether a new repository is private"})
+    include_num_input_tokens_seen: Literal["non_padding", "all", "no"] = field(
+        default="non_padding", metadata={"help": "which samples of audio to count: non_padding, all, or no"}
+    )
 
     def __post_init__(self) -> None:
         if self.report_to == "tensorboard" and importlib.util.find_spec("tensorboard") is None:

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
-from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..losses import LadderLabels
 from .diagnostics import ContrastiveDiagnostics
+from .hub_trainer import HubTrainer
 
 _LABELS = ("pair_ids", "content_ids", "quality", "distortion_ids")
 
 
-class ContrastiveTrainer(Trainer):
+class ContrastiveTrainer(HubTrainer):
     """A Trainer for [`JSQAForContrastivePretraining`] that can cache gradients.
 
     The contrastive loss compares every clip of a batch with every other, so that a batch cannot be split up like that

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import BatchFeature, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import BatchFeature, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
 from ..jnd.excerpts import Recording
 from ..mos_losses import vote_weights
 from .collators import decode_column_value
+from .hub_trainer import HubTrainer
 
 Crop = Literal["start", "random"]
 
@@ -141,7 +142,7 @@ class HeadFirst(TrainerCallback):
         bare.frozen_base = state.global_step < self.steps
 
 
-class MOSTrainer(Trainer):
+class MOSTrainer(HubTrainer):
     """A Trainer with a learning rate that falls from the head down to the front end.
 
     Args:

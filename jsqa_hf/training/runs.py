@@ -15,6 +15,7 @@ from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from ..metrics import mos_metrics
 from .checkpoints import CheckpointSealer, checkpoint_folder, find_checkpoint, why_incomplete
+from .hub_trainer import HubTrainer
 from .record import RunRecord
 from .signals import SteadyWorkers, StopOnSignal
 
@@ -41,7 +42,8 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
 
     A run that ended anyhow goes on when it is started again with the same arguments, and ends with the weights that
     it would have had without the break (on a CPU bit for bit, with the same number of processes). SIGTERM and Ctrl-C
-    save a checkpoint and end it. `run.json` tells of every start; see [`RunRecord`].
+    save a checkpoint and end it. `run.json` tells of every start; see [`RunRecord`]. A [`HubTrainer`] also writes the
+    model card, and pushes if `push_to_hub` is set.
 
     Args:
         trainer: built with `args`.
@@ -63,6 +65,8 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
         None if checkpoint is None else Path(checkpoint),
         write=trainer.is_world_process_zero(),
     )
+    if isinstance(trainer, HubTrainer):
+        trainer.run_arguments = arguments
     stop = StopOnSignal()
     initial = args.eval_on_start
     trainer.add_callback(stop)
@@ -124,6 +128,8 @@ def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], 
     trainer.save_state()
     if trainer.is_world_process_zero():
         write_metrics(Path(str(args.output_dir)) / "metrics.json", metrics)
+    if isinstance(trainer, HubTrainer):
+        trainer.publish()
 
 
 def run_script(main: Callable[[], Any]) -> int:

@@ -1,0 +1,174 @@
+"""A `Trainer` whose pushes to the Hub carry a card of the run, the arguments, the logs, and no pickles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import CommitInfo, HfApi
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import HubStrategy
+from transformers.utils import logging
+
+from ..model_card import render_run_card
+from .arguments import resolved_arguments
+from .checkpoints import write_whole
+from .hub import TRAINING_ARGUMENTS_NAME, files_to_push, push_files
+from .run_card import summarise_run
+
+logger = logging.get_logger(__name__)
+
+
+class HubTrainer(Trainer):
+    """A `Trainer` that writes the model card from the run itself and pushes as [`files_to_push`] says.
+
+    `save_model` only saves: a run is pushed at every save, if `hub_strategy` says so, and by `publish` at its end.
+    Pushes while training go on in the background, and one that fails is only reported.
+
+    Args:
+        args: see `Trainer`.
+        kwargs: see `Trainer`.
+
+    Attributes:
+        run_arguments: further dataclasses of arguments, for the card.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.run_arguments: Sequence[Any] = ()
+        self._clock = time.monotonic()
+        self._pushes: list[Future[CommitInfo]] = []
+        self._predictions: tuple[Any, Any, Any] | None = None
+        super().__init__(*args, **kwargs)
+        if self.compute_metrics is not None and not self.args.batch_eval_metrics:
+            self.compute_metrics = self._remembering(self.compute_metrics)
+
+    def _remembering(self, compute: Callable[[EvalPrediction], dict[str, float]]) -> Any:
+        """The same function, but what it is given stays here for the intervals and calibration of the card."""
+
+        def remember(prediction: EvalPrediction) -> dict[str, float]:
+            scores, variances = (np.asarray(part, dtype=float) for part in prediction.predictions[:2])
+            self._predictions = scores, variances, np.asarray(prediction.label_ids, dtype=float)
+            return compute(prediction)
+
+        return remember
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in `Trainer`, without a push."""
+        super().save_model(output_dir, _internal_call=True)
+
+    def create_model_card(self, *args: Any, finished: bool = True, **kwargs: Any) -> None:
+        """Write README.md and `training_args.json` into the output folder.
+
+        Args:
+            args: not used; `Trainer` has them.
+            finished: whether no more steps are to come.
+            kwargs: not used; `Trainer` has them.
+        """
+        if not self.is_world_process_zero():
+            return
+        output = Path(str(self.args.output_dir))
+        output.mkdir(parents=True, exist_ok=True)
+        hours = (time.monotonic() - self._clock) / 3600
+        summary = summarise_run(self, self.run_arguments, self._predictions, hours, finished)
+        values = json.dumps(resolved_arguments([*self.run_arguments, self.args]), indent=2, default=str)
+        write_whole(output / TRAINING_ARGUMENTS_NAME, values + "\n")
+        write_whole(output / "README.md", render_run_card(summary))
+
+    def publish(self) -> None:
+        """Write the card of the ended run, whose model is saved, and push it if `push_to_hub` says so.
+
+        Raises:
+            OSError: if it can't be pushed; the message says how to push it later.
+        """
+        self.create_model_card()
+        if self.args.push_to_hub and self.is_world_process_zero():
+            self._push("End of training")
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in `Trainer`: save and push; all processes must call it.
+
+        Returns:
+            In the first process what the commit was, or its future if not `blocking`; None in others.
+
+        Raises:
+            OSError: if it can't be pushed; the message says how to push it later.
+        """
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+            self.args.hub_model_id = self.hub_model_id
+        self.save_model()
+        if not self.is_world_process_zero():
+            return None
+        self.create_model_card()
+        return self._push(commit_message or "End of training", blocking, token, revision)
+
+    def _push(
+        self, message: str, blocking: bool = True, token: str | None = None, revision: str | None = None
+    ) -> CommitInfo | Future[CommitInfo]:
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        wait(self._pushes)
+        return push_files(
+            HfApi(token=token or self.args.hub_token),
+            str(self.hub_model_id),
+            files_to_push(Path(str(self.args.output_dir))),
+            message,
+            revision=revision or self.args.hub_revision,
+            background=not blocking,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push a checkpoint's model in the background; `Trainer` calls this after each save in every process."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        self._pushes = [push for push in self._pushes if not push.done()]
+        if self._pushes and not self.args.hub_always_push:
+            return
+        try:
+            self._push_copy(Path(checkpoint_folder))
+        # Whatever is wrong with a push, a run that has days behind it must not end by it.
+        except Exception as error:
+            logger.warning(f"step {self.state.global_step} could not be pushed: {error}")
+
+    def _push_copy(self, checkpoint: Path) -> None:
+        """Push copies: the checkpoint may be removed, and the logs grow, before the push has ended."""
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.create_model_card(finished=False)
+        output, step = Path(str(self.args.output_dir)), self.state.global_step
+        copies = Path(tempfile.mkdtemp(prefix=".push-", dir=output))
+
+        def end(push: Future[CommitInfo] | None) -> None:
+            shutil.rmtree(copies, ignore_errors=True)
+            if push is not None and push.exception() is not None:
+                logger.warning(f"step {step} could not be pushed: {push.exception()}")
+
+        try:
+            files = {}
+            for name, path in files_to_push(output, checkpoint).items():
+                files[name] = copies / name
+                files[name].parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, files[name])
+            api = HfApi(token=self.args.hub_token)
+            message = f"Training in progress, step {step}"
+            push: Any = push_files(
+                api, str(self.hub_model_id), files, message, revision=self.args.hub_revision, background=True
+            )
+        except BaseException:
+            end(None)
+            raise
+        self._pushes.append(push)
+        push.add_done_callback(end)

@@ -1,0 +1,204 @@
+"""What a run tells its model card."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers import Trainer
+
+from ..data import parse_mos_source
+from ..model_card import Compute, RunSummary, evaluate_outputs
+from .arguments import resolved_arguments
+from .record import RECORD_NAME, describe_hardware, package_versions
+
+EMISSIONS_NAME = "emissions.csv"
+_TRAINING_SOURCES = {
+    "pairs": "pairs",
+    "speech": "speech",
+    "noise": "noise",
+    "talkers": "other talkers",
+    "rirs": "room impulse responses",
+    "ratings": "ratings",
+}
+
+
+@dataclass
+class CardArguments:
+    """What a run can't know, but its model card should say."""
+
+    license: str | None = field(default=None, metadata={"help": "of the model, as the Hub names it: apache-2.0, ..."})
+    language: list[str] = field(default_factory=list, metadata={"help": "codes of the languages of the data: en, ..."})
+    card_datasets: list[str] = field(
+        default_factory=list, metadata={"help": "Hub ids of datasets behind local paths: openslr/librispeech_asr, ..."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in self.card_datasets:
+            if not _is_hub_id(name):
+                raise ValueError(f"--card_datasets: {name!r} is no Hub id such as openslr/librispeech_asr")
+
+
+def summarise_run(
+    trainer: Trainer, arguments: Sequence[Any], predictions: tuple[Any, Any, Any] | None, hours: float, finished: bool
+) -> RunSummary:
+    """All that the model card says about a run.
+
+    Args:
+        trainer: of the run.
+        arguments: further dataclasses of arguments, among them perhaps [`CardArguments`].
+        predictions: scores, variances and labels of the last evaluation, (clips, outputs) each; None without one.
+        hours: since this start of the run.
+        finished: whether no more steps are to come.
+    """
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    values = resolved_arguments([*arguments, trainer.args])
+    card = next((part for part in arguments if isinstance(part, CardArguments)), CardArguments())
+    output = Path(str(trainer.args.output_dir))
+    step, repo_id = trainer.state.global_step, trainer.args.hub_model_id if trainer.args.push_to_hub else None
+    rated = hasattr(model.config, "mos_output_names") and type(model).__name__ == "JSQAForMOSRegression"
+    start = None if values.get("from_scratch") else values.get("model") or values.get("backbone")
+    training = {use: _as_list(values.get(name)) for name, use in _TRAINING_SOURCES.items()}
+    evaluation = _evaluation_sources(values)
+    sources = [text for texts in training.values() for text in texts]
+    return RunSummary(
+        name=(repo_id or output.absolute().name).rpartition("/")[2],
+        stage="finetuning" if rated else "pretraining",
+        step=step,
+        total_steps=step if finished else trainer.state.max_steps,
+        compute=_compute(trainer, model, output, hours),
+        arguments=values,
+        training_data={use: [source_name(text) for text in texts] for use, texts in training.items() if texts},
+        evaluation_data=[source_name(text) for text in evaluation],
+        evaluation_split=values.get("eval_split") or values.get("eval_speech_split"),
+        rows={use: _length(rows) for use, rows in (("train", trainer.train_dataset), ("eval", trainer.eval_dataset))},
+        results=evaluate_outputs(model.config.mos_output_names, *predictions) if rated and predictions else {},
+        metrics=_last_evaluation(trainer.state.log_history),
+        score_range=tuple(model.config.mos_score_range),
+        sampling_rate=model.config.sampling_rate,
+        jnd_calibration=None if rated else getattr(model.config, "jnd_calibration", None),
+        versions=package_versions(),
+        repo_id=repo_id,
+        base_model=start if start and _is_hub_id(start) else None,
+        base_name=Path(start).absolute().name if start and not _is_hub_id(start) else None,
+        datasets=sorted({*card.card_datasets, *filter(None, map(_dataset_id, sources))}),
+        license=card.license,
+        language=card.language,
+    )
+
+
+def source_name(text: str) -> str:
+    """The name of a corpus as a card may show it, without the folders of the machine that it lies on."""
+    hub_id = _dataset_id(text)
+    if hub_id is not None:
+        return hub_id
+    name, root = _parsed(text)
+    if name not in ("csv", "folder"):
+        return name
+    path = Path(root).absolute()
+    # A table's own name, such as ratings.csv, says little.
+    return f"{path.parent.name}/{path.name}" if path.suffix else path.name
+
+
+def _parsed(text: str) -> tuple[str, str]:
+    try:
+        return parse_mos_source(text)
+    except ValueError:
+        name, colon, root = text.partition(":")
+        return (name, root) if colon and root and "/" not in name else ("folder", text)
+
+
+def _dataset_id(text: str) -> str | None:
+    root = _parsed(text)[1]
+    return root.removeprefix("hub:") if root.startswith("hub:") or _is_hub_id(root) else None
+
+
+def _is_hub_id(text: str) -> bool:
+    """True for `owner/name` where no such path exists."""
+    if text.count("/") != 1 or Path(text).exists():
+        return False
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _evaluation_sources(values: Mapping[str, Any]) -> list[str]:
+    """Stage 2 evaluates on other splits of the same tests unless others are given."""
+    if values.get("eval_split") and not values.get("eval_ratings"):
+        return _as_list(values.get("ratings"))
+    return [text for name in ("eval_ratings", "eval_speech", "eval_noise") for text in _as_list(values.get(name))]
+
+
+def _as_list(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else [str(one) for one in value]
+
+
+def _length(rows: Any) -> int | None:
+    return len(rows) if hasattr(rows, "__len__") else None
+
+
+def _last_evaluation(log_history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The figures of the last evaluation, without those of its speed."""
+    last: Mapping[str, Any] = next(
+        (log for log in reversed(log_history) if any(name.startswith("eval_") for name in log)), {}
+    )
+    ignored = ("_runtime", "_per_second")
+    return {
+        name.removeprefix("eval_"): float(value)
+        for name, value in last.items()
+        if name.startswith("eval_") and not name.endswith(ignored) and isinstance(value, (int, float))
+    }
+
+
+def _compute(trainer: Trainer, model: Any, output: Path, hours: float) -> Compute:
+    earlier, killed = _earlier_hours(output / RECORD_NAME, hours)
+    energy, emissions = _emissions(output / EMISSIONS_NAME)
+    seen = trainer.state.num_input_tokens_seen
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return Compute(
+        hours=earlier,
+        killed_starts=killed,
+        devices=[] if trainer.args.device.type == "cpu" else describe_hardware()["accelerators"],
+        processes=trainer.args.world_size,
+        parameters=sum(size for size, _ in sizes),
+        trained_parameters=sum(size for size, trained in sizes if trained),
+        audio_hours=seen / model.config.sampling_rate / 3600 if seen else None,
+        energy_kwh=energy,
+        emissions_g=emissions,
+    )
+
+
+def _earlier_hours(record: Path, hours: float) -> tuple[float, int]:
+    """Hours of all starts, and how many earlier ones were killed; this one is the last, if it is still running."""
+    try:
+        starts = json.loads(record.read_text(encoding="utf-8"))["starts"]
+    except FileNotFoundError:
+        return hours, 0
+    if starts and starts[-1]["status"] == "running":
+        starts = starts[:-1]
+    else:
+        hours = 0.0
+    known = [start["wall_time_s"] for start in starts if "wall_time_s" in start]
+    return hours + sum(known) / 3600, len(starts) - len(known)
+
+
+def _emissions(path: Path) -> tuple[float | None, float | None]:
+    """kWh and grams that CodeCarbon wrote, over all starts."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        energy = sum(float(row["energy_consumed"]) for row in rows)
+        # CodeCarbon writes kilograms.
+        return energy, 1000 * sum(float(row["emissions"]) for row in rows)
+    except FileNotFoundError:
+        return None, None
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not as CodeCarbon writes it ({error!r}); move it away") from error
