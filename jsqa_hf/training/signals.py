@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
@@ -18,14 +19,17 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A launcher in the same terminal passes Ctrl-C on within this time. Our choice.
+_SAME_SIGNAL_S = 1.0
 
 
 class StopOnSignal(TrainerCallback):
     """Makes a run save a checkpoint and stop at the end of the step in which it gets SIGTERM or SIGINT.
 
-    A second signal ends it at once. All processes agree on the step, as their signals arrive at different times. An
-    evaluation that is due after this step is still done, since without it the run would go on differently. (`Trainer`
-    has `enable_jit_checkpoint` for SIGTERM alone, in which every process decides by itself, three seconds later.)
+    Ctrl-C once more ends it at once; SIGTERM does not, as launchers pass on what the scheduler has sent already. All
+    processes agree on the step, as their signals arrive at different times. An evaluation that is due after this step
+    is still done, since without it the run would go on differently. (`Trainer` has `enable_jit_checkpoint` for SIGTERM
+    alone, in which every process decides by itself, three seconds later.)
 
     Attributes:
         received: the signal, or None.
@@ -35,6 +39,7 @@ class StopOnSignal(TrainerCallback):
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.stopped = False
+        self._time = 0.0
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
@@ -59,9 +64,11 @@ class StopOnSignal(TrainerCallback):
         self._previous = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        logger.warning(f"{self.received.name}: a checkpoint is saved after this step; once more to stop at once")
-        self.__exit__()
+        if self.received is None:
+            self.received, self._time = signal.Signals(number), time.monotonic()
+            logger.warning(f"{self.received.name}: a checkpoint is saved after this step, then the run stops")
+        elif number == signal.SIGINT and time.monotonic() - self._time > _SAME_SIGNAL_S:
+            raise KeyboardInterrupt
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
