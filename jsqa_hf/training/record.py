@@ -30,7 +30,6 @@ RECORD_NAME = "run.json"
 
 # Those whose version can change a weight or a batch.
 _PACKAGES = (
-    "torch",
     "transformers",
     "datasets",
     "accelerate",
@@ -149,7 +148,8 @@ def package_versions() -> dict[str, str]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return versions
+    # Unlike the metadata, it tells for which CUDA it was built.
+    return {**versions, "torch": torch.__version__}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
