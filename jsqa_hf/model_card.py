@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .escaping import escape_markdown, plain_line
 from .intervals import interval_calibration, metric_intervals
 from .metrics import mos_metrics
 
 METRIC_NAMES = {"rmse": "RMSE", "mae": "MAE", "pcc": "Pearson correlation", "srcc": "Spearman correlation"}
 TAGS = ("speech-quality-assessment", "mos", "hubert", "jsqa")
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
-_PUNCTUATION = re.compile("([" + re.escape(string.punctuation) + "])")
 
 
 @dataclass(frozen=True)
@@ -136,19 +135,6 @@ def evaluate_outputs(names: Sequence[str], scores: Any, variances: Any, labels: 
                 interval_calibration(predicted, variance, rated),
             )
     return results
-
-
-def escape_markdown(value: Any) -> str:
-    """Text that Markdown shows as it is, on one line, in tables as well.
-
-    CommonMark lets a backslash stand before any ASCII punctuation, which then means nothing but itself.
-    """
-    return plain_line(value) if isinstance(value, (bool, int, float)) else _PUNCTUATION.sub(r"\\\1", plain_line(value))
-
-
-def plain_line(value: Any) -> str:
-    """Text on one line, without control characters, which YAML and terminals may not take."""
-    return " ".join("".join(part if part.isprintable() else " " for part in str(value)).split())
 
 
 def card_metadata(

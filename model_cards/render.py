@@ -14,10 +14,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from jsqa_hf import DEFAULT_CHECKPOINT
+from jsqa_hf.model_card import METRIC_NAMES, card_metadata
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "docs" / "results" / "jsqa-tiny"
-NAMES = {"rmse": "RMSE", "mae": "MAE", "pcc": "Pearson correlation", "srcc": "Spearman correlation"}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def comparison() -> dict[str, Any]:
     rows = []
     for name, key in (("from scratch", "scratch"), ("JND-pretrained", "pretrained")):
         row = {"name": name}
-        for metric in (*(f"eval_{metric}" for metric in NAMES), "noise_srcc_within_sweep", "noise_srcc"):
+        for metric in (*(f"eval_{metric}" for metric in METRIC_NAMES), "noise_srcc_within_sweep", "noise_srcc"):
             values = [run[metric] for run in runs[key]]
             row[metric] = " / ".join(f"{value:.2f}" for value in values)
         rows.append(row)
@@ -58,26 +58,20 @@ def comparison() -> dict[str, Any]:
 
 def card_data(human: dict[str, float]) -> ModelCardData:
     """Metadata for the Hub."""
-    return ModelCardData(
-        language="en",
-        license="apache-2.0",
-        library_name="transformers",
-        pipeline_tag="audio-classification",
-        tags=["speech-quality-assessment", "mos", "hubert", "jsqa"],
-        datasets=["openslr/librispeech_asr"],
-        model_name="jsqa-tiny",
-        eval_results=[
-            EvalResult(
-                task_type="audio-classification",
-                task_name="speech quality assessment",
-                dataset_type="p835-reference-conditions",
-                dataset_name="P.835 reference conditions, wideband, talkers f3 and m3",
-                metric_type=metric,
-                metric_name=name,
-                metric_value=round(human[metric], 4),
-            )
-            for metric, name in NAMES.items()
-        ],
+    results = [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="speech quality assessment",
+            dataset_type="p835-reference-conditions",
+            dataset_name="P.835 reference conditions, wideband, talkers f3 and m3",
+            metric_type=metric,
+            metric_name=name,
+            metric_value=round(human[metric], 4),
+        )
+        for metric, name in METRIC_NAMES.items()
+    ]
+    return card_metadata(
+        "jsqa-tiny", results, datasets=["openslr/librispeech_asr"], language="en", license="apache-2.0"
     )
 
 

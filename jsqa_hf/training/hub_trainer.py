@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 from huggingface_hub import CommitInfo, HfApi
 from transformers import EvalPrediction, Trainer
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from ..auto import TASK
 from ..model_card import render_run_card
+from ..modeling_jsqa import JSQAForMOSRegression
+from ..pipeline_jsqa import SpeechQualityPipeline
 from .arguments import resolved_arguments
 from .checkpoints import write_whole
 from .hub import TRAINING_ARGUMENTS_NAME, files_to_push, push_files
@@ -60,8 +64,15 @@ class HubTrainer(Trainer):
         return remember
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in `Trainer`, without a push."""
+        """As in `Trainer`, without a push, and with the code of the pipeline where the model is one for it."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        rates = isinstance(model, JSQAForMOSRegression) and "mos" in model.config.mos_output_names
+        if rates:
+            implementation = f"{SpeechQualityPipeline.__module__.rpartition('.')[2]}.{SpeechQualityPipeline.__name__}"
+            model.config.custom_pipelines = {TASK: {"impl": implementation, "pt": ["AutoModel"], "type": "audio"}}
         super().save_model(output_dir, _internal_call=True)
+        if rates and self.args.should_save:
+            custom_object_save(SpeechQualityPipeline, output_dir or str(self.args.output_dir))
 
     def create_model_card(self, *args: Any, finished: bool = True, **kwargs: Any) -> None:
         """Write README.md and `training_args.json` into the output folder.

@@ -15,6 +15,7 @@ from transformers import Trainer
 
 from ..data import parse_mos_source
 from ..model_card import Compute, RunSummary, evaluate_outputs
+from ..modeling_jsqa import JSQAForMOSRegression
 from .arguments import resolved_arguments
 from .record import RECORD_NAME, describe_hardware, package_versions
 
@@ -62,7 +63,7 @@ def summarise_run(
     card = next((part for part in arguments if isinstance(part, CardArguments)), CardArguments())
     output = Path(str(trainer.args.output_dir))
     step, repo_id = trainer.state.global_step, trainer.args.hub_model_id if trainer.args.push_to_hub else None
-    rated = hasattr(model.config, "mos_output_names") and type(model).__name__ == "JSQAForMOSRegression"
+    rated = isinstance(model, JSQAForMOSRegression)
     start = None if values.get("from_scratch") else values.get("model") or values.get("backbone")
     training = {use: _as_list(values.get(name)) for name, use in _TRAINING_SOURCES.items()}
     evaluation = _evaluation_sources(values)
