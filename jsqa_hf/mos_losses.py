@@ -91,8 +91,10 @@ def concordance_loss(mean: Tensor, labels: Tensor) -> Tensor:
 def vote_weights(votes: Tensor, votes_of_half_weight: float) -> Tensor:
     r"""Weights of mean ratings by the number of votes behind them, up to 1.
 
-    The mean of \(n\) votes of variance \(\sigma^2\) that a model misses by a variance of \(\tau^2\) anyway has the
-    inverse variance \(1 / (\tau^2 + \sigma^2 / n)\), which is proportional to \(n / (n + \sigma^2 / \tau^2)\).
+    Inverse-variance weights with a variance between clips, as in random-effects meta-analysis (DerSimonian and Laird,
+    Controlled Clinical Trials 1986): the mean of \(n\) votes of variance \(\sigma^2\) that a model misses by a
+    variance of \(\tau^2\) anyway weighs \(1 / (\tau^2 + \sigma^2 / n)\), which is proportional to
+    \(n / (n + \sigma^2 / \tau^2)\).
 
     Args:
         votes: numbers of votes, above 0; NaN where it is not known, which weighs 1.

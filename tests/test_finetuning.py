@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
+import runs
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
 from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.training.mos import MOSCollator, depth, padding_waste
+from jsqa_hf.training.lengths import BatchesByLength, with_lengths
+from jsqa_hf.training.mos import MOSCollator, depth
 
 RATE = 16000
-SCRIPT = Path(__file__).parents[1] / "training_scripts" / "finetune_mos.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("finetune_mos", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return runs.script("finetune_mos")
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +80,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return JSQAForMOSRegression.from_pretrained(folder).state_dict()
 
 
+NO_DROPOUT = ["--mos_dropout=0"]
+
+
+def start_without_dropout(folder: Path) -> None:
+    names = ["hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"]
+    torch.manual_seed(0)
+    JSQAForMOSRegression(small_config(hubert=dict.fromkeys(names, 0.0))).save_pretrained(folder)
+
+
 def test_ratings_on_another_scale_are_mapped_to_that_of_the_model(script: ModuleType, tmp_path: Path) -> None:
     paths = [write_corpus(tmp_path / "five"), write_corpus(tmp_path / "hundred", (0.0, 100.0))]
     args = script.FinetuningArguments(ratings=[str(path) for path in paths])
@@ -94,12 +102,49 @@ def test_ratings_on_another_scale_are_mapped_to_that_of_the_model(script: Module
         script.load_ratings(args.ratings, None, args)
 
 
+def test_corpora_by_name_bring_their_scale(script: ModuleType, tmp_path: Path) -> None:
+    root = tmp_path / "pstn_train"
+    root.mkdir()
+    soundfile.write(root / "a.wav", np.zeros(1600), RATE)
+    (root / "pstn_train.csv").write_text("filename,MOS,std,95%CI,votes\na.wav,2,0.5,0.4,5\n")
+    args = script.FinetuningArguments(ratings=[f"pstn:{root}", f"pstn:{root}"], score_range=[0.0, 100.0])
+    rows = script.load_ratings(args.ratings, None, args)
+    assert rows["labels"][:] == [[25.0], [25.0]] and rows["n_votes"][:] == [5, 5]
+    assert script.corpus_names(args.ratings) == ["pstn", "pstn 2"]
+
+
+@pytest.mark.slow
+def test_scale_and_offset_between_corpora_are_found(script: ModuleType, tmp_path: Path) -> None:
+    """The second test rates the same clips 0.8 lower, on a scale narrower by 0.7 about its middle."""
+    first = write_corpus(tmp_path / "first", (1.5, 4.5))
+    second = write_corpus(tmp_path / "second", (3 + 0.7 * -1.5 - 0.8, 3 + 0.7 * 1.5 - 0.8))
+    extra = ["--ratings", str(first), str(second), "--corpus_offsets=true", "--freeze_base_model=true"]
+    extra += ["--max_steps=300", "--learning_rate=3e-3", *NO_DROPOUT, "--per_device_train_batch_size=12"]
+    extra += ["--max_duration_s=0.1"]
+    script.main([*arguments(first, tmp_path / "run")[1:], *extra])
+    model = JSQAForMOSRegression.from_pretrained(tmp_path / "run")
+    assert model.corpus_offsets is not None and model.corpus_log_scales is not None
+    assert float(model.corpus_offsets.detach()) == pytest.approx(-0.8, abs=0.1)
+    assert float(model.corpus_log_scales.detach().exp()) == pytest.approx(0.7, abs=0.1)
+
+
+def test_offsets_need_a_reference_that_has_all_outputs(script: ModuleType, tmp_path: Path) -> None:
+    paths = [write_corpus(tmp_path / name) for name in ("plain", "detailed")]
+    text = paths[1].read_text()
+    paths[1].write_text(text.replace("n_votes", "noisiness"))
+    extra = ["--ratings", *map(str, paths), "--outputs", "mos", "noisiness", "--score_range", "0", "20"]
+    with pytest.raises(ValueError, match="has no rating of noisiness: put one first"):
+        script.main([*arguments(paths[0], tmp_path / "run")[1:], *extra, "--corpus_offsets=true"])
+    metrics = script.main([*arguments(paths[0], tmp_path / "run")[1:], *extra])
+    assert metrics["eval_mos_n"] == 4 and metrics["eval_noisiness_n"] == 2
+
+
 def test_offsets_of_corpora_are_learned_and_saved(script: ModuleType, tmp_path: Path) -> None:
     paths = [write_corpus(tmp_path / "five"), write_corpus(tmp_path / "hundred", (0.0, 100.0))]
     extra = ["--ratings", *map(str, paths), "--score_ranges", "1", "5", "0", "100", "--corpus_offsets=true"]
     script.main([*arguments(paths[0], tmp_path / "run")[1:], *extra])
     model = JSQAForMOSRegression.from_pretrained(tmp_path / "run")
-    assert model.config.mos_corpora == [str(path) for path in paths]
+    assert model.config.mos_corpora == ["ratings", "ratings 2"]
     assert model.corpus_offsets is not None and float(model.corpus_offsets.detach().abs().max()) > 0
 
 
@@ -128,22 +173,50 @@ def test_head_first_resumes_in_its_phase(script: ModuleType, corpus: Path, tmp_p
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
 
 
+def resume(script: ModuleType, corpus: Path, whole: Path, broken: Path, step: int, extra: Sequence[str]) -> None:
+    """Go on, in another folder, from a checkpoint of a run."""
+    broken.mkdir()
+    (whole / f"checkpoint-{step}").rename(broken / f"checkpoint-{step}")
+    script.main(arguments(corpus, broken, *extra))
+
+
+SAVING = ["--save_strategy=steps", "--save_steps=1", "--lr_scheduler_type=constant", "--max_steps=8"]
+
+
 def test_random_crops_are_the_same_for_any_number_of_workers_and_after_a_break(
     script: ModuleType, corpus: Path, tmp_path: Path
 ) -> None:
-    cropping = ["--crop=random", "--max_duration_s=0.3", "--save_strategy=steps", "--save_steps=1"]
-    cropping += ["--lr_scheduler_type=constant", "--max_steps=8"]
+    cropping = ["--crop=random", "--max_duration_s=0.3", *SAVING]
     script.main(arguments(corpus, tmp_path / "whole", *cropping))
     script.main(arguments(corpus, tmp_path / "workers", *cropping, "--dataloader_num_workers=2"))
-    (tmp_path / "broken").mkdir()
     # In the second of three epochs of three steps.
-    (tmp_path / "whole" / "checkpoint-4").rename(tmp_path / "broken" / "checkpoint-4")
-    script.main(arguments(corpus, tmp_path / "broken", *cropping))
-    whole, workers, broken = (weights(tmp_path / name) for name in ("whole", "workers", "broken"))
-    assert all(torch.equal(whole[name], workers[name]) for name in whole)
-    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    resume(script, corpus, tmp_path / "whole", tmp_path / "broken", 4, cropping)
+    runs.assert_same_weights(tmp_path / "whole", tmp_path / "workers")
+    runs.assert_same_weights(tmp_path / "whole", tmp_path / "broken")
     script.main(arguments(corpus, tmp_path / "start", *cropping[1:]))
+    whole = weights(tmp_path / "whole")
     assert any(not torch.equal(whole[name], value) for name, value in weights(tmp_path / "start").items())
+
+
+def test_workers_that_outlive_an_epoch_crop_for_the_next_one(script: ModuleType, corpus: Path, tmp_path: Path) -> None:
+    """Without dropout: such workers change what torch draws in between."""
+    start_without_dropout(tmp_path / "start")
+    cropping = [f"--model={tmp_path / 'start'}", *NO_DROPOUT, "--crop=random", "--max_duration_s=0.3", "--max_steps=8"]
+    script.main(arguments(corpus, tmp_path / "none", *cropping))
+    workers = ["--dataloader_num_workers=2", "--dataloader_persistent_workers=true"]
+    script.main(arguments(corpus, tmp_path / "workers", *cropping, *workers))
+    runs.assert_same_weights(tmp_path / "none", tmp_path / "workers")
+
+
+@pytest.mark.parametrize("step", [4, 6])
+def test_batches_by_length_are_the_same_after_a_break(
+    script: ModuleType, corpus: Path, tmp_path: Path, step: int
+) -> None:
+    """Within the second epoch, and at the end of it."""
+    grouping = ["--train_sampling_strategy=group_by_length", *SAVING]
+    script.main(arguments(corpus, tmp_path / "whole", *grouping))
+    resume(script, corpus, tmp_path / "whole", tmp_path / "broken", step, grouping)
+    runs.assert_same_weights(tmp_path / "whole", tmp_path / "broken")
 
 
 class TestCollator:
@@ -163,8 +236,8 @@ class TestCollator:
             assert collator(self.rows(corpus))["input_values"].shape == (3, 4000)
         assert len(starts) == 9
 
-    def test_clips_stay_whole_without_a_limit(self, corpus: Path) -> None:
-        batch = MOSCollator(JSQAFeatureExtractor(), None)(self.rows(corpus))
+    def test_clips_stay_whole_without_a_crop(self, corpus: Path) -> None:
+        batch = MOSCollator(JSQAFeatureExtractor(), 0.2, "none")(self.rows(corpus))
         assert batch["attention_mask"].sum(dim=1).tolist() == [8000, 9600, 11200]
 
     def test_votes_and_corpora_become_tensors(self, corpus: Path) -> None:
@@ -230,14 +303,123 @@ def test_early_stopping_keeps_the_best_model(script: ModuleType, corpus: Path, t
         script.main(arguments(corpus, tmp_path / "other", "--early_stopping_patience=1"))
 
 
-def test_grouping_by_length_wastes_less_on_padding(script: ModuleType, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    lengths = rng.uniform(1, 30, size=200).tolist()
-    assert padding_waste(lengths, 8) > 0.3
-    assert padding_waste(sorted(lengths), 8) < 0.05
-    corpus = write_corpus(tmp_path / "corpus")
-    script.main(arguments(corpus, tmp_path / "run", "--train_sampling_strategy=group_by_length"))
-    assert (tmp_path / "run" / "model.safetensors").is_file()
+def test_early_stopping_goes_by_the_first_output_or_by_the_loss(script: ModuleType, tmp_path: Path) -> None:
+    def chosen(*extra: str, **options: Any) -> tuple[str, bool]:
+        options = {"ratings": ["a.csv", "b.csv"], "early_stopping_patience": 3, **options}
+        strategy = ["--eval_strategy=epoch", "--save_strategy=epoch", "--use_cpu=true", "--report_to=none"]
+        (training_args,) = script.parse_arguments(
+            (script.RunArguments,), [f"--output_dir={tmp_path}", *strategy, *extra]
+        )
+        script.choose_best_by(script.FinetuningArguments(**options), training_args)
+        return training_args.metric_for_best_model, training_args.greater_is_better
+
+    assert chosen() == ("rmse", False)
+    assert chosen(outputs=["mos", "noisiness"]) == ("mos_rmse", False)
+    assert chosen(corpus_offsets=True) == ("loss", False)
+    assert chosen("--metric_for_best_model=eval_mos_pcc") == ("eval_mos_pcc", True)
+    # Where transformers alone would keep the worst model.
+    assert chosen("--metric_for_best_model=rmse", early_stopping_patience=None) == ("rmse", False)
+
+
+def test_early_stopping_goes_on_counting_after_a_break(
+    script: ModuleType, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+    def metrics(names: Sequence[str]) -> Any:
+        remaining = iter(errors)
+        return lambda prediction: {"rmse": next(remaining, 3.0)}
+
+    monkeypatch.setattr(script, "compute_mos_metrics", metrics)
+    extra = ["--early_stopping_patience=3", "--eval_strategy=steps", "--eval_steps=1", *SAVING]
+    assert script.main(arguments(corpus, tmp_path / "whole", *extra))["train_steps"] == 4
+    (tmp_path / "broken").mkdir()
+    for step in (1, 2):
+        (tmp_path / "whole" / f"checkpoint-{step}").rename(tmp_path / "broken" / f"checkpoint-{step}")
+    errors[:] = [2.0, 2.0, 2.0, 2.0]
+    assert script.main(arguments(corpus, tmp_path / "broken", *extra))["train_steps"] == 4
+
+
+def padding_waste(lengths: Sequence[float], batch_size: int) -> float:
+    """Share of padding in batches of consecutive clips."""
+    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
+    return 1 - sum(lengths) / sum(max(batch) * len(batch) for batch in batches)
+
+
+class TestBatchesByLength:
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 5))
+    def test_every_clip_is_drawn_once_in_an_order_of_the_epoch(
+        self, lengths: list[int], step_size: int, epoch: int
+    ) -> None:
+        orders = []
+        for _ in range(2):
+            sampler = BatchesByLength(lengths, step_size, seed=1)
+            sampler.epoch = epoch
+            torch.rand(1)
+            orders.append(list(sampler))
+        assert orders[0] == orders[1]
+        assert sorted(orders[0]) == list(range(len(sampler)))
+
+    def test_batches_waste_less_on_padding_and_come_in_any_order_of_length(self) -> None:
+        lengths = np.random.default_rng(0).integers(10, 300, size=800).tolist()
+        sampler = BatchesByLength(lengths, 8)
+        drawn = [lengths[index] for index in sampler]
+        assert padding_waste(lengths, 8) > 0.3
+        assert padding_waste(drawn, 8) < 0.05
+        orders = []
+        for sampler.epoch in range(10):
+            orders.append([lengths[index] for index in sampler])
+        assert orders[0] == drawn != orders[1]
+        longest = np.array(orders).reshape(10, -1, 8).max(axis=2)
+        # Uncorrelated, it has a standard deviation of 0.03.
+        assert abs(np.corrcoef(longest.ravel(), np.tile(np.arange(100), 10))[0, 1]) < 0.1
+
+    def test_lengths_come_from_headers_or_from_their_column(self, corpus: Path) -> None:
+        paths = [str(corpus.parent / f"{index}.wav") for index in range(3)]
+        rows = datasets.Dataset.from_dict({"audio": paths}).cast_column("audio", datasets.Audio(decode=False))
+        assert with_lengths(rows, None)["length"][:] == [5, 6, 7]
+        assert with_lengths(rows, 0.6)["length"][:] == [5, 6, 6]
+        assert with_lengths(rows.add_column("duration_s", [2.0, None, 3.0]), None)["length"][:] == [20, 6, 30]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_update_of_one(corpus: Path, tmp_path: Path) -> None:
+    """Whatever stage 2 adds to the loop, at once; clips of the same length, as the group norm sees the padding."""
+    start_without_dropout(tmp_path / "start")
+    second = write_corpus(tmp_path / "second", (0.0, 100.0))
+    extra = [f"--model={tmp_path / 'start'}", *NO_DROPOUT, "--weight_decay=0.1", "--layer_decay=0.5"]
+    extra += ["--ratings", str(corpus), str(second), "--score_ranges", "1", "5", "0", "100", "--corpus_offsets=true"]
+    extra += ["--crop=random", "--max_duration_s=0.3", "--train_sampling_strategy=group_by_length"]
+    for name, head_only_steps in (("frozen", 4), ("thawed", 2)):
+        for processes in (1, 2):
+            output = tmp_path / f"{name}{processes}"
+            batch = f"--per_device_train_batch_size={4 // processes}"
+            given = [*arguments(corpus, output)[1:], *extra, f"--head_only_steps={head_only_steps}", batch]
+            done = runs.run_command("finetune_mos", given, processes)
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert json.loads((output / "run.json").read_text())["starts"][-1]["hardware"]["processes"] == processes
+    start = load_file(tmp_path / "start" / "model.safetensors")
+    for name in ("frozen", "thawed"):
+        one, two = (load_file(tmp_path / f"{name}{number}" / "model.safetensors") for number in (1, 2))
+        for key in one:
+            torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
+        changed = any(not torch.equal(two[key], start[key]) for key in start if key.startswith("jsqa."))
+        assert changed == (name == "thawed")
+        assert float(two["corpus_offsets"].abs().max()) > 0
+
+
+def test_evaluation_maps_ratings_to_the_scale_of_the_model(corpus: Path, tmp_path: Path) -> None:
+    hundred = write_corpus(tmp_path / "hundred", (0.0, 100.0))
+    JSQAForMOSRegression(small_config()).save_pretrained(tmp_path / "model")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "model")
+    evaluate = runs.script("evaluate_mos").main
+    common = [f"--model={tmp_path / 'model'}", f"--output_dir={tmp_path / 'evaluation'}", "--use_cpu=true"]
+    expected = evaluate([*common, f"--ratings={corpus}"])
+    mapped = evaluate([*common, f"--ratings={hundred}", "--score_range", "0", "100", "--crop=none"])
+    assert mapped["mos"]["rmse"] == pytest.approx(expected["mos"]["rmse"], abs=1e-3)
+    with pytest.raises(ValueError, match="start or none"):
+        evaluate([*common, f"--ratings={corpus}", "--crop=random"])
 
 
 def test_the_objective_of_the_arguments_is_the_one_of_the_model(

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import datasets
 import numpy as np
 from transformers import Trainer, TrainingArguments
 
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.metrics import SpeechQualityMetrics
-from jsqa_hf.training import MOSCollator, parse_arguments, write_metrics
+from jsqa_hf.training import MOSCollator, on_scale, parse_arguments, write_metrics
 
 # Two-sided 95 % quantile of the normal distribution, as in the intervals of the pipeline.
 NORMAL_QUANTILE_95 = 1.959964
@@ -42,9 +43,27 @@ class EvaluationArguments:
     outputs: list[str] | None = field(
         default=None, metadata={"help": "columns with the ratings, in the order of the model's outputs"}
     )
+    score_range: list[float] | None = field(
+        default=None,
+        metadata={"help": "lowest and highest rating of their scale, mapped to the model's; default: the model's"},
+    )
     batch_size: int = field(default=8, metadata={"help": "clips per device and batch"})
     max_duration_s: float = field(default=30.0, metadata={"help": "longer clips are cut, in seconds"})
+    crop: str = field(default="start", metadata={"help": "part of longer clips to rate: start, or none: all of it"})
     use_cpu: bool = field(default=False, metadata={"help": "do not use an accelerator"})
+
+
+def load_rated(args: EvaluationArguments, names: Sequence[str], model_range: Sequence[float]) -> datasets.Dataset:
+    """The rated clips, with labels on the scale of the model."""
+    if args.score_range is not None and not (len(args.score_range) == 2 and args.score_range[0] < args.score_range[1]):
+        raise ValueError(f"--score_range must be the lowest and the highest value, but is {args.score_range}")
+    given = None if args.score_range is None else (args.score_range[0], args.score_range[1])
+    rated = load_mos(*parse_mos_source(args.ratings), split=args.split, score_range=given)
+    rated = with_labels(rated, args.outputs or names)
+    if given is None:
+        return rated
+    labels = on_scale(rated["labels"][:], given, (model_range[0], model_range[1]))
+    return rated.remove_columns("labels").add_column("labels", labels)
 
 
 def evaluate_output(scores: np.ndarray, variances: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -79,7 +98,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     names = model.config.mos_output_names
     if args.outputs is not None and len(args.outputs) != len(names):
         raise ValueError(f"the model has the outputs {names}: give one column for each in --outputs")
-    rated = with_labels(load_mos(*parse_mos_source(args.ratings), split=args.split), args.outputs or names)
+    if args.crop == "random":
+        raise ValueError("--crop must be start or none: a random part would not be the same twice")
+    rated = load_rated(args, names, model.config.mos_score_range)
     output = Path(args.output_dir)
     trainer = Trainer(
         model=model,
@@ -91,7 +112,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
             use_cpu=args.use_cpu,
             dataloader_pin_memory=False,
         ),
-        data_collator=MOSCollator(JSQAFeatureExtractor.from_pretrained(args.model), args.max_duration_s),
+        data_collator=MOSCollator(
+            JSQAFeatureExtractor.from_pretrained(args.model),
+            args.max_duration_s,
+            args.crop,  # type: ignore[arg-type]
+        ),
     )
     prediction = trainer.predict(rated)
     scores, variances = prediction.predictions[:2]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -19,20 +20,24 @@ from transformers import AutoConfig, EarlyStoppingCallback, HubertConfig, Traine
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
+from jsqa_hf.data.mos import MOS_CORPORA
 from jsqa_hf.training import (
     CardArguments,
-    CropByEpoch,
     HeadFirst,
     MOSCollator,
     MOSTrainer,
     RunArguments,
     compute_mos_metrics,
+    on_scale,
     parse_arguments,
     prepare_push,
     run_script,
     run_training,
     with_lengths,
 )
+
+# Of the ratings, where they have them: for `votes_of_half_weight` and for batches by length.
+KEPT_COLUMNS = ("n_votes", "duration_s")
 
 
 @dataclass
@@ -51,11 +56,17 @@ class FinetuningArguments:
     )
     score_ranges: list[float] | None = field(
         default=None,
-        metadata={"help": "one such pair per entry of `ratings`, where scales differ; mapped to `score_range`"},
+        metadata={
+            "help": "one such pair per entry of `ratings`; mapped to `score_range`. Default: the scale of a corpus by "
+            "name, `score_range` for others"
+        },
     )
     corpus_offsets: bool = field(
         default=False,
         metadata={"help": "learn scale and offset of every entry of `ratings` against the first, whose scale is kept"},
+    )
+    corpus_learning_rate: float = field(
+        default=0.01, metadata={"help": "learning rate of these, in points of the rating scale per step"}
     )
     model: str | None = field(
         default=None, metadata={"help": "path or Hub id of a JSQA model, or of a HuBERT; without it, `model_size`"}
@@ -74,11 +85,17 @@ class FinetuningArguments:
     freeze_base_model: bool = field(default=False, metadata={"help": "train the MOS head alone"})
     head_only_steps: int = field(default=0, metadata={"help": "steps in which the head alone learns, before all do"})
     layer_decay: float = field(default=1.0, metadata={"help": "factor of the learning rate per layer downwards"})
-    max_duration_s: float = field(default=30.0, metadata={"help": "longer clips are cut, in seconds; 0: whole clips"})
-    crop: str = field(default="start", metadata={"help": "part of longer clips to train on: start or random"})
+    max_duration_s: float = field(default=30.0, metadata={"help": "longer clips are cut, in seconds"})
+    crop: str = field(
+        default="start",
+        metadata={"help": "part of longer clips to train on: start, random, or none, which leaves all clips whole"},
+    )
     early_stopping_patience: int | None = field(
         default=None,
-        metadata={"help": "evaluations without a better `metric_for_best_model` (default: rmse) after which to stop"},
+        metadata={
+            "help": "evaluations without a better `metric_for_best_model` after which to stop, with the best model. "
+            "Default of that: rmse of the first output; loss with corpus_offsets, as it is on the scale of each corpus"
+        },
     )
 
 
@@ -90,7 +107,7 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
         "mos_loss": args.mos_loss,
         "mos_agreement_loss": args.mos_agreement_loss,
         "mos_agreement_weight": args.mos_agreement_weight,
-        "mos_corpora": args.ratings if args.corpus_offsets else [],
+        "mos_corpora": corpus_names(args.ratings) if args.corpus_offsets else [],
         # Of the projection head, which stage 2 does not have.
         "jnd_calibration": None,
         "mos_dropout": args.mos_dropout,
@@ -112,6 +129,17 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
     return JSQAForMOSRegression.from_pretrained(args.model, **head)
 
 
+def corpus_names(sources: Sequence[str]) -> list[str]:
+    """Names for sources of ratings that differ, and do not tell where they lie on this machine."""
+    names: list[str] = []
+    for source in sources:
+        kind, root = parse_mos_source(source)
+        name = Path(root).stem if kind in ("csv", "folder") else kind
+        same = sum(other == name or other.startswith(f"{name} ") for other in names)
+        names.append(f"{name} {same + 1}" if same else name)
+    return names
+
+
 def load_ratings(
     sources: Sequence[str], split: str | None, args: FinetuningArguments, score_ranges: Sequence[float] | None = None
 ) -> datasets.Dataset:
@@ -121,66 +149,78 @@ def load_ratings(
         sources: of ratings.
         split: of them.
         args: outputs and scale.
-        score_ranges: lowest and highest value of each source's scale; that of the model if None.
+        score_ranges: lowest and highest value of each source's scale; if None, that of a corpus by name, else that
+            of the model.
 
     Raises:
         ValueError: if there is not one scale per source.
     """
-    ranges = np.reshape(score_ranges or list(args.score_range) * len(sources), (-1, 2)).tolist()
+    known = [MOS_CORPORA[parse_mos_source(source)[0]].score_range or args.score_range for source in sources]
+    ranges = np.reshape(score_ranges or known, (-1, 2)).tolist()
     if len(ranges) != len(sources):
         raise ValueError(f"--score_ranges has {len(ranges)} scales, but there are {len(sources)} sources of ratings")
     parts = []
     for number, (source, (low, high)) in enumerate(zip(sources, ranges, strict=True)):
         rated = with_labels(load_mos(*parse_mos_source(source), split=split, score_range=(low, high)), args.outputs)
-        columns = {"corpus_id": [number] * len(rated), "labels": on_scale(rated["labels"], low, high, args)}
-        if "n_votes" in rated.column_names:
-            columns["n_votes"] = rated["n_votes"][:]
-        part = rated.select_columns(["audio", "file"])
-        for name, values in columns.items():
-            part = part.add_column(name, values)
-        parts.append(part)
+        labels = on_scale(rated["labels"][:], (low, high), (args.score_range[0], args.score_range[1]))
+        part = rated.select_columns([name for name in ("audio", "file", *KEPT_COLUMNS) if name in rated.column_names])
+        parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))
     return datasets.concatenate_datasets(parts)
 
 
-def on_scale(
-    labels: Sequence[Sequence[float]], low: float, high: float, args: FinetuningArguments
-) -> list[list[float]]:
-    """Ratings mapped linearly from their own scale to that of the model."""
-    lowest, highest = args.score_range
-    if (low, high) == (lowest, highest):
-        return list(labels)
-    return (lowest + (np.array(labels[:]) - low) * (highest - lowest) / (high - low)).tolist()
+def check_rated(train: datasets.Dataset, outputs: Sequence[str], anchored: bool) -> None:
+    """Refuse outputs that no clip is rated on: they would stay what chance made them.
+
+    With offsets of corpora (`anchored`), the same holds for the scale of outputs that the first of them lacks.
+    """
+    rated = ~np.isnan(np.array(train["labels"][:]))
+    first = rated[np.array(train["corpus_id"][:]) == 0]
+    for column, name in enumerate(outputs):
+        if not rated[:, column].any():
+            raise ValueError(f"no clip to train on has a rating of {name}: leave it out of --outputs")
+        if anchored and not first[:, column].any():
+            raise ValueError(
+                f"the first of --ratings, whose scale --corpus_offsets keeps, has no rating of {name}: put one first "
+                "that has all outputs"
+            )
 
 
-def check_rated(train: datasets.Dataset, outputs: Sequence[str]) -> None:
-    """Refuse outputs that no clip is rated on: they would stay what chance made them."""
-    unrated = np.isnan(np.array(train["labels"][:])).all(axis=0)
-    names = [name for name, missing in zip(outputs, unrated, strict=True) if missing]
-    if names:
-        raise ValueError(f"no clip to train on has a rating of {', '.join(names)}: leave it out of --outputs")
-
-
-def build_callbacks(
-    args: FinetuningArguments, training_args: TrainingArguments, collator: MOSCollator
-) -> list[TrainerCallback]:
-    """Crops by epoch, the head first, and early stopping, as far as they are asked for.
+def choose_best_by(args: FinetuningArguments, training_args: TrainingArguments) -> None:
+    """Settle by which metric the best model is chosen, and that early stopping has evaluations to go by.
 
     Raises:
-        ValueError: if early stopping has no evaluations to go by.
+        ValueError: if there are none, or not those that a checkpoint would be kept of.
     """
-    callbacks: list[TrainerCallback] = [CropByEpoch(collator)]
+    if args.early_stopping_patience is not None:
+        steps = training_args.eval_strategy == "steps" and training_args.save_strategy == "steps"
+        if (
+            training_args.eval_strategy == "no"
+            or training_args.save_strategy not in (training_args.eval_strategy, "best")
+            or (steps and training_args.save_steps % training_args.eval_steps)
+        ):
+            raise ValueError(
+                "early stopping needs --eval_strategy steps or epoch and the same --save_strategy, and --save_steps "
+                "that are a multiple of --eval_steps"
+            )
+        first = "rmse" if len(args.outputs) == 1 else f"{args.outputs[0]}_rmse"
+        offsets = args.corpus_offsets and len(args.ratings) > 1 and args.eval_ratings is None
+        training_args.metric_for_best_model = training_args.metric_for_best_model or ("loss" if offsets else first)
+        training_args.load_best_model_at_end = True
+        # Evaluations without a better one go on being counted after a break.
+        training_args.restore_callback_states_from_checkpoint = True
+    if training_args.metric_for_best_model is not None:
+        # What transformers takes for better is right for `loss` alone.
+        training_args.greater_is_better = training_args.metric_for_best_model.rpartition("_")[2] in ("pcc", "srcc")
+
+
+def build_callbacks(args: FinetuningArguments, training_args: TrainingArguments) -> list[TrainerCallback]:
+    """The head first, and early stopping, as far as they are asked for."""
+    callbacks: list[TrainerCallback] = []
     if args.head_only_steps:
         callbacks.append(HeadFirst(args.head_only_steps))
         # While the head learns alone, nothing below it gets a gradient.
         training_args.ddp_find_unused_parameters = True
     if args.early_stopping_patience is not None:
-        if training_args.eval_strategy == "no" or training_args.eval_strategy != training_args.save_strategy:
-            raise ValueError(
-                "early stopping needs --eval_strategy steps or epoch, the same --save_strategy, and evaluation data"
-            )
-        training_args.metric_for_best_model = training_args.metric_for_best_model or "rmse"
-        training_args.greater_is_better = training_args.metric_for_best_model.rpartition("_")[2] in ("pcc", "srcc")
-        training_args.load_best_model_at_end = True
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     return callbacks
 
@@ -192,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     training_args.remove_unused_columns = False
     training_args.label_names = ["labels"]
     train = load_ratings(args.ratings, args.split, args, args.score_ranges)
-    check_rated(train, args.outputs)
+    check_rated(train, args.outputs, args.corpus_offsets)
     evaluation = None
     if args.eval_ratings or args.eval_split:
         same = args.score_ranges if args.eval_ratings is None else None
@@ -200,9 +240,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         if args.eval_ratings is not None:
             # Other listening tests than those that were trained on: the scale of the model itself.
             evaluation = evaluation.remove_columns("corpus_id")
+    if args.early_stopping_patience is not None and evaluation is None:
+        raise ValueError("early stopping needs --eval_split or --eval_ratings")
+    choose_best_by(args, training_args)
     if training_args.train_sampling_strategy == "group_by_length":
-        train = with_lengths(train, args.max_duration_s or None)
-        evaluation = evaluation and with_lengths(evaluation, args.max_duration_s or None)
+        longest = None if args.crop == "none" else args.max_duration_s
+        train = with_lengths(train, longest)
+        evaluation = evaluation and with_lengths(evaluation, longest)
     # The head, and a model from scratch, draw their weights here; Trainer seeds too late for that.
     set_seed(training_args.seed)
     model = build_model(args)
@@ -213,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     feature_extractor = JSQAFeatureExtractor()
     collator = MOSCollator(
         feature_extractor,
-        args.max_duration_s or None,
+        args.max_duration_s,
         args.crop,  # type: ignore[arg-type]
         args.votes_of_half_weight,
         training_args.seed,
@@ -226,9 +270,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data_collator=collator,
         processing_class=feature_extractor,
         compute_metrics=compute_mos_metrics(args.outputs),
-        callbacks=build_callbacks(args, training_args, collator),
+        callbacks=build_callbacks(args, training_args),
         layer_decay=args.layer_decay,
-        eval_collator=MOSCollator(feature_extractor, args.max_duration_s or None),
+        corpus_learning_rate=args.corpus_learning_rate,
+        eval_collator=MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start"),
     )
     return run_training(trainer, training_args, args, card)
 

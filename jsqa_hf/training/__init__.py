@@ -9,7 +9,8 @@ from .contrastive import ContrastiveTrainer
 from .diagnostics import ContrastiveDiagnostics
 from .hub import prepare_push
 from .hub_trainer import HubTrainer
-from .mos import CropByEpoch, HeadFirst, MOSCollator, MOSTrainer, with_lengths
+from .lengths import with_lengths
+from .mos import HeadFirst, MOSCollator, MOSTrainer, on_scale
 from .run_card import CardArguments
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
@@ -19,7 +20,6 @@ __all__ = [
     "ContrastiveCollator",
     "ContrastiveDiagnostics",
     "ContrastiveTrainer",
-    "CropByEpoch",
     "HeadFirst",
     "HubTrainer",
     "MOSCollator",
@@ -28,6 +28,7 @@ __all__ = [
     "calibrate_model",
     "compute_mos_metrics",
     "load_pairs",
+    "on_scale",
     "parse_arguments",
     "prepare_push",
     "repeat_with_index",

@@ -8,20 +8,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import datasets
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import BatchFeature, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
-from ..jnd.excerpts import Recording
 from ..mos_losses import vote_weights
 from .collators import decode_column_value
 from .hub_trainer import HubTrainer
+from .lengths import BatchesByLength
 
-Crop = Literal["start", "random"]
+Crop = Literal["none", "start", "random"]
 
 
 class MOSCollator:
@@ -29,29 +28,30 @@ class MOSCollator:
 
     Args:
         feature_extractor: resamples and pads the clips.
-        max_duration_s: longer clips are cut (30, the clip length of the paper); None leaves them whole.
-        crop: what is left of longer clips: their `"start"`, or a `"random"` part. Which one is known from seed, epoch
-            and file alone, so that neither the number of workers nor a resumed run changes it.
+        max_duration_s: longer clips are cut, unless `crop` is `"none"` (30, the clip length of the paper).
+        crop: what is left of longer clips: all of them (`"none"`), their `"start"`, or a `"random"` part. Which one
+            is known from seed, epoch, listening test and file alone, so that neither the number of processes or
+            workers nor a resumed run changes it.
         votes_of_half_weight: number of votes at which a clip counts half as much as one with very many, see
             [`jsqa_hf.mos_losses.vote_weights`]; None weighs all alike.
         seed: of the crops.
 
     Attributes:
-        epoch: of the crops; [`CropByEpoch`] keeps it in step.
+        epoch: of the crops, counted from 0; [`MOSTrainer`] keeps it in step.
     """
 
     def __init__(
         self,
         feature_extractor: JSQAFeatureExtractor,
-        max_duration_s: float | None = 30.0,
+        max_duration_s: float = 30.0,
         crop: Crop = "start",
         votes_of_half_weight: float | None = None,
         seed: int = 0,
     ) -> None:
-        if crop not in ("start", "random"):
-            raise ValueError(f"crop must be start or random, got {crop!r}")
-        if max_duration_s is not None and not max_duration_s > 0:
-            raise ValueError(f"max_duration_s must be positive or None, got {max_duration_s}")
+        if crop not in ("none", "start", "random"):
+            raise ValueError(f"crop must be none, start or random, got {crop!r}")
+        if not max_duration_s > 0:
+            raise ValueError(f"max_duration_s must be positive, got {max_duration_s}; crop none leaves clips whole")
         if votes_of_half_weight is not None and not votes_of_half_weight >= 0:
             raise ValueError(f"votes_of_half_weight must not be below 0, got {votes_of_half_weight}")
         self.feature_extractor = feature_extractor
@@ -59,7 +59,16 @@ class MOSCollator:
         self.crop = crop
         self.votes_of_half_weight = votes_of_half_weight
         self.seed = seed
-        self.epoch = 0
+        # In memory that the workers share: they may outlive an epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Rows with `audio`, `labels`, and perhaps `n_votes` and `corpus_id` → tensors.
@@ -82,7 +91,7 @@ class MOSCollator:
 
     def _samples(self, row: Mapping[str, Any]) -> np.ndarray:
         samples, sampling_rate = decode_column_value(row["audio"])
-        if self.max_duration_s is not None:
+        if self.crop != "none":
             length = round(self.max_duration_s * sampling_rate)
             start = self._start(row, samples.shape[1] - length)
             samples = samples[:, start : start + length]
@@ -94,26 +103,24 @@ class MOSCollator:
     def _start(self, row: Mapping[str, Any], last: int) -> int:
         if self.crop == "start" or last <= 0:
             return 0
-        key = json.dumps([self.seed, self.epoch, str(row.get("file")), str(row["audio"].get("path"))])
+        # Not the path: the same data may lie elsewhere on another machine.
+        key = json.dumps([self.seed, self.epoch, row.get("corpus_id"), row.get("file") or row["audio"].get("path")])
         digest = hashlib.sha256(key.encode()).digest()
         return int(np.random.default_rng(int.from_bytes(digest, "big")).integers(last + 1))
 
 
-class CropByEpoch(TrainerCallback):
-    """Tells a [`MOSCollator`] the epoch, before the workers of that epoch start.
+class _TellEpoch(TrainerCallback):
+    """Tells those whose data depend on the epoch, before its first batch is drawn."""
 
-    Args:
-        collator: of the training data.
-    """
-
-    def __init__(self, collator: MOSCollator) -> None:
-        self.collator = collator
+    def __init__(self) -> None:
+        self.listeners: dict[str, MOSCollator | BatchesByLength] = {}
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Epochs are counted from 0; within a resumed one, the state holds a fraction."""
-        self.collator.epoch = int(state.epoch or 0)
+        for listener in self.listeners.values():
+            # Within an epoch that is resumed, the state holds a fraction.
+            listener.epoch = int(state.epoch or 0)
 
 
 class HeadFirst(TrainerCallback):
@@ -143,23 +150,39 @@ class HeadFirst(TrainerCallback):
 
 
 class MOSTrainer(HubTrainer):
-    """A Trainer with a learning rate that falls from the head down to the front end.
+    """A Trainer with learning rates by part of the model, and with crops and batches by length that a break or
+    another number of processes does not change.
 
     Args:
         layer_decay: factor of the learning rate from each part to the one below it, in (0, 1]: head, Transformer
             layers from the last to the first, front end (Clark et al., ELECTRA, ICLR 2020).
+        corpus_learning_rate: learning rate of the scales and offsets of listening tests, which are not drawn to zero
+            by weight decay. Under Adam it is about how far one step moves them, in points of the rating scale, so
+            that the learning rate of the network would be far too small for them. 0.01 is our choice.
         eval_collator: makes the batches to evaluate on, which must not be cropped at random; `data_collator` if None.
         kwargs: see `Trainer`.
     """
 
     def __init__(
-        self, *args: Any, layer_decay: float = 1.0, eval_collator: MOSCollator | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        layer_decay: float = 1.0,
+        corpus_learning_rate: float = 0.01,
+        eval_collator: MOSCollator | None = None,
+        **kwargs: Any,
     ) -> None:
         if not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay must lie in (0, 1], got {layer_decay}")
+        if not corpus_learning_rate >= 0:
+            raise ValueError(f"corpus_learning_rate must not be below 0, got {corpus_learning_rate}")
         self.layer_decay = layer_decay
+        self.corpus_learning_rate = corpus_learning_rate
         self.eval_collator = eval_collator
         super().__init__(*args, **kwargs)
+        self._tell_epoch = _TellEpoch()
+        if isinstance(self.data_collator, MOSCollator):
+            self._tell_epoch.listeners["collator"] = self.data_collator
+        self.add_callback(self._tell_epoch)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """As in `Trainer`, with `eval_collator`."""
@@ -170,31 +193,35 @@ class MOSTrainer(HubTrainer):
         finally:
             self.data_collator = training_collator
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        step_size = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        sampler = BatchesByLength(dataset[self.args.length_column_name], step_size, seed)
+        self._tell_epoch.listeners["sampler"] = sampler
+        return sampler
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """As in `Trainer`, with a group for each part of the model and kind of weight decay."""
-        if self.layer_decay == 1.0 or self.optimizer is not None:
+        """As in `Trainer`, with its groups split by learning rate."""
+        if self.optimizer is not None:
             return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
         trained: Any = self.model if model is None else model
-        decayed = set(self.get_decay_parameter_names(trained))
+        names = {id(parameter): name for name, parameter in trained.named_parameters()}
         layers = trained.config.hubert_config.num_hidden_layers
-        groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
-        for name, parameter in trained.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault((depth(name, layers), name in decayed), []).append(parameter)
-        optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
-        rate = options.pop("lr", self.args.learning_rate)
-        self.optimizer = optimizer_class(
-            [
-                {
-                    "params": parameters,
-                    "lr": rate * self.layer_decay**below,
-                    "weight_decay": self.args.weight_decay if with_decay else 0.0,
-                }
-                for (below, with_decay), parameters in groups.items()
-            ],
-            **options,
-        )
-        return self.optimizer
+        groups: dict[tuple[int, float, float], dict[str, Any]] = {}
+        for number, group in enumerate(optimizer.param_groups):
+            for parameter in group["params"]:
+                name = names[id(parameter)]
+                rate, decay = group["lr"] * self.layer_decay ** depth(name, layers), group["weight_decay"]
+                if name.startswith("corpus_"):
+                    rate, decay = self.corpus_learning_rate, 0.0
+                new = {**group, "params": [], "lr": rate, "weight_decay": decay}
+                groups.setdefault((number, rate, decay), new)["params"].append(parameter)
+        optimizer.param_groups = list(groups.values())
+        return optimizer
 
 
 def depth(name: str, layers: int) -> int:
@@ -208,34 +235,17 @@ def depth(name: str, layers: int) -> int:
     return 0 if re.match(r"jsqa\.(layer_weights|pooling)", name) else layers + 1
 
 
-def with_lengths(dataset: datasets.Dataset, max_duration_s: float | None) -> datasets.Dataset:
-    """Add the column `length`, in tenths of a second, by which `group_by_length` sorts clips into batches.
-
-    Most formats tell their length in the header; others are decoded once.
-
-    Args:
-        dataset: with the column `audio`.
-        max_duration_s: to which longer clips are cut.
-
-    Raises:
-        ValueError: if a clip cannot be read; the message names it.
-    """
-
-    def length(audio: Mapping[str, Any]) -> int:
-        with Recording(audio) as recording:
-            seconds = recording.length / recording.sampling_rate
-        return round(10 * (seconds if max_duration_s is None else min(seconds, max_duration_s)))
-
-    return dataset.add_column("length", [length(audio) for audio in dataset["audio"]])
-
-
-def padding_waste(lengths: Sequence[float], batch_size: int) -> float:
-    """Share of padding in batches of consecutive clips.
+def on_scale(
+    ratings: Sequence[Sequence[float]], given: tuple[float, float], wanted: tuple[float, float]
+) -> list[list[float]]:
+    """Map ratings linearly from their own scale to another.
 
     Args:
-        lengths: of the clips, in the order in which they are drawn.
-        batch_size: number of clips in a batch.
+        ratings: (clips, outputs), NaN where there is none.
+        given: lowest and highest value of their scale.
+        wanted: the same of the other one.
     """
-    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
-    padded = sum(max(batch) * len(batch) for batch in batches)
-    return 1 - sum(lengths) / padded
+    if tuple(given) == tuple(wanted):
+        return [list(row) for row in ratings]
+    (low, high), (lowest, highest) = given, wanted
+    return (lowest + (np.array(ratings) - low) * (highest - lowest) / (high - low)).tolist()
