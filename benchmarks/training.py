@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 from transformers import HubertModel, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.data import load_mos, load_noise, load_speech, parse_mos_source, parse_source, with_labels
@@ -40,7 +39,7 @@ from jsqa_hf.training import (
     with_lengths,
     write_metrics,
 )
-from jsqa_hf.training.mos import padding_waste
+from jsqa_hf.training.lengths import BatchesByLength, padding_waste
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "examples" / "data"
@@ -177,7 +176,7 @@ def padding(args: BenchmarkArguments) -> dict[str, float]:
     lengths = speech["length"][:]
     generator = torch.Generator().manual_seed(0)
     shuffled = torch.randperm(len(lengths), generator=generator).tolist()
-    grouped = list(LengthGroupedSampler(args.clips, lengths=lengths, generator=generator))
+    grouped = list(BatchesByLength(lengths, args.clips))
     return {
         name: padding_waste([lengths[index] for index in order], args.clips)
         for name, order in (("random", shuffled), ("grouped", grouped))

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.training.lengths import BatchesByLength, with_lengths
+from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
 from jsqa_hf.training.mos import MOSCollator, depth
 
 RATE = 16000
@@ -340,13 +340,11 @@ def test_early_stopping_goes_on_counting_after_a_break(
     assert script.main(arguments(corpus, tmp_path / "broken", *extra))["train_steps"] == 4
 
 
-def padding_waste(lengths: Sequence[float], batch_size: int) -> float:
-    """Share of padding in batches of consecutive clips."""
-    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
-    return 1 - sum(lengths) / sum(max(batch) * len(batch) for batch in batches)
-
-
 class TestBatchesByLength:
+    def test_padding_is_what_shorter_clips_lack(self) -> None:
+        assert padding_waste([2, 4, 3, 3, 1], 2) == pytest.approx(2 / 15)
+        assert padding_waste([5, 1], 1) == 0
+
     @settings(max_examples=30, deadline=None)
     @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 5))
     def test_every_clip_is_drawn_once_in_an_order_of_the_epoch(

@@ -66,6 +66,17 @@ def with_lengths(dataset: datasets.Dataset, max_duration_s: float | None) -> dat
     return dataset.add_column("length", [round(10 * min(duration, longest)) for duration in durations])
 
 
+def padding_waste(lengths: Sequence[float], batch_size: int) -> float:
+    """Share of padding in batches of consecutive clips.
+
+    Args:
+        lengths: of the clips, in the order in which they are drawn.
+        batch_size: number of clips in a batch.
+    """
+    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
+    return 1 - sum(lengths) / sum(max(batch) * len(batch) for batch in batches)
+
+
 def _duration_s(audio: Mapping[str, Any]) -> float:
     with Recording(audio) as recording:
         return recording.length / recording.sampling_rate
