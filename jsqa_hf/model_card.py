@@ -50,6 +50,7 @@ class Compute:
         audio_hours: of audio that went through the model in training, each pass counted; None if it wasn't counted.
         energy_kwh: that CodeCarbon measured or estimated; None without it.
         emissions_g: grams of CO2 equivalent, likewise.
+        emissions_place: country whose electricity that is for. CodeCarbon assumes one if it can't find it out.
     """
 
     hours: float
@@ -61,6 +62,7 @@ class Compute:
     audio_hours: float | None = None
     energy_kwh: float | None = None
     emissions_g: float | None = None
+    emissions_place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ def _metadata(run: RunSummary) -> ModelCardData:
         emissions = {
             "emissions": run.compute.emissions_g,
             "source": "codecarbon",
+            "geographical_location": plain_line(run.compute.emissions_place or "not known"),
             "training_type": "pre-training" if run.stage == "pretraining" else "fine-tuning",
         }
     return card_metadata(

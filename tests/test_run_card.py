@@ -196,16 +196,16 @@ def test_outputs_that_nobody_rated_have_no_results():
 
 
 def test_emissions_are_those_of_all_starts(tmp_path: Path):
-    assert _emissions(tmp_path / "none.csv") == (None, None)
+    assert _emissions(tmp_path / "none.csv") == (None, None, None)
     path = tmp_path / "emissions.csv"
-    path.write_text("run_id,duration,emissions,energy_consumed\na,10,0.002,0.01\nb,5,0.001,0.02\n")
-    energy, emissions = _emissions(path)
+    path.write_text("emissions,energy_consumed,country_name\n0.002,0.01,Canada\n0.001,0.02,Canada\n")
+    energy, emissions, place = _emissions(path)
+    assert place == "Canada"
     assert (energy, emissions) == pytest.approx((0.03, 3.0))
-    card = ModelCard(
-        render_run_card(summary(compute=replace(summary().compute, energy_kwh=energy, emissions_g=emissions)))
-    )
+    compute = replace(summary().compute, energy_kwh=energy, emissions_g=emissions, emissions_place=place)
+    card = ModelCard(render_run_card(summary(compute=compute)))
     assert card.data.co2_eq_emissions["emissions"] == pytest.approx(3.0)
-    assert "0.0300 kWh and 3.00 g" in shown(card.text)
+    assert "0.0300 kWh and 3.00 g of CO2 equivalent, for electricity of Canada" in shown(card.text)
     path.write_text("run_id\na\n")
     with pytest.raises(ValueError, match="not as CodeCarbon writes it"):
         _emissions(path)

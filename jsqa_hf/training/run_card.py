@@ -161,7 +161,7 @@ def _last_evaluation(log_history: Sequence[Mapping[str, Any]]) -> dict[str, floa
 
 def _compute(trainer: Trainer, model: Any, output: Path, hours: float) -> Compute:
     earlier, killed = _earlier_hours(output / RECORD_NAME, hours)
-    energy, emissions = _emissions(output / EMISSIONS_NAME)
+    energy, emissions, place = _emissions(output / EMISSIONS_NAME)
     seen = trainer.state.num_input_tokens_seen
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return Compute(
@@ -174,6 +174,7 @@ def _compute(trainer: Trainer, model: Any, output: Path, hours: float) -> Comput
         audio_hours=seen / model.config.sampling_rate / 3600 if seen else None,
         energy_kwh=energy,
         emissions_g=emissions,
+        emissions_place=place,
     )
 
 
@@ -191,15 +192,16 @@ def _earlier_hours(record: Path, hours: float) -> tuple[float, int]:
     return hours + sum(known) / 3600, len(starts) - len(known)
 
 
-def _emissions(path: Path) -> tuple[float | None, float | None]:
-    """kWh and grams that CodeCarbon wrote, over all starts."""
+def _emissions(path: Path) -> tuple[float | None, float | None, str | None]:
+    """kWh and grams that CodeCarbon wrote, over all starts, and the countries whose electricity it counted with."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         energy = sum(float(row["energy_consumed"]) for row in rows)
         # CodeCarbon writes kilograms.
-        return energy, 1000 * sum(float(row["emissions"]) for row in rows)
+        grams = 1000 * sum(float(row["emissions"]) for row in rows)
+        return energy, grams, ", ".join(sorted({row["country_name"] for row in rows}))
     except FileNotFoundError:
-        return None, None
+        return None, None, None
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not as CodeCarbon writes it ({error!r}); move it away") from error
