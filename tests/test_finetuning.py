@@ -208,6 +208,16 @@ def test_workers_that_outlive_an_epoch_crop_for_the_next_one(script: ModuleType,
     runs.assert_same_weights(tmp_path / "none", tmp_path / "workers")
 
 
+def test_an_evaluation_that_a_resumed_run_does_not_repeat_changes_nothing(
+    script: ModuleType, corpus: Path, tmp_path: Path
+) -> None:
+    """The checkpoint of the last step of an epoch is written before the epoch is evaluated."""
+    evaluating = ["--eval_strategy=epoch", *SAVING]
+    script.main(arguments(corpus, tmp_path / "whole", *evaluating))
+    resume(script, corpus, tmp_path / "whole", tmp_path / "broken", 3, evaluating)
+    runs.assert_same_weights(tmp_path / "whole", tmp_path / "broken")
+
+
 @pytest.mark.parametrize("step", [4, 6])
 def test_batches_by_length_are_the_same_after_a_break(
     script: ModuleType, corpus: Path, tmp_path: Path, step: int
