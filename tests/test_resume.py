@@ -289,13 +289,7 @@ def kill_family(pid: int) -> int:
     [
         ("pretrain_contrastive", 1),
         ("pretrain_contrastive", 2),
-        pytest.param(
-            "finetune_mos",
-            1,
-            marks=pytest.mark.xfail(
-                reason="known defect: after kills, stage 2 with evaluation ends with other weights"
-            ),
-        ),
+        ("finetune_mos", 1),
     ],
 )
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(name, processes, corpus, tmp_path):

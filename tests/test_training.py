@@ -256,6 +256,28 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(small_scripts, corpu
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def test_a_run_that_stopped_at_the_end_of_an_epoch_goes_on_as_if_it_had_evaluated_it(small_scripts, corpus, tmp_path):
+    """The evaluation of that epoch is not made again, so it may draw nothing from training's random numbers."""
+    small_scripts["generate_jnd_pairs"].main(
+        [
+            f"--speech={corpus / 'speech'}",
+            f"--noise={corpus / 'noise'}",
+            "--duration_s=0.5",
+            f"--output_dir={tmp_path / 'pairs'}",
+        ]
+    )
+    extra = [f"--pairs={tmp_path / 'pairs'}", "--eval_strategy=epoch", "--save_strategy=steps", "--save_steps=1"]
+    extra += ["--max_steps=-1", "--num_train_epochs=2", "--lr_scheduler_type=constant"]
+    main = small_scripts["pretrain_contrastive"].main
+    metrics = main(pretraining_arguments(corpus, tmp_path / "whole", *extra))
+    end = f"checkpoint-{metrics['train_steps'] // 2}"
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "whole" / end).rename(tmp_path / "broken" / end)
+    main(pretraining_arguments(corpus, tmp_path / "broken", *extra))
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
 def test_pretraining_reads_pairs_that_were_saved(small_scripts, corpus, tmp_path):
     small_scripts["generate_jnd_pairs"].main(
         [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from huggingface_hub import CommitInfo, HfApi
 from transformers import EvalPrediction, Trainer
 from transformers.dynamic_module_utils import custom_object_save
@@ -62,6 +63,14 @@ class HubTrainer(Trainer):
             return compute(prediction)
 
         return remember
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.
+
+        A run that goes on from the checkpoint of the last step of an epoch does not evaluate that epoch again.
+        """
+        with torch.random.fork_rng(devices=[]):
+            return super().evaluate(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer`, without a push, and with the code of the pipeline where the model is one for it."""

@@ -184,14 +184,6 @@ class MOSTrainer(HubTrainer):
             self._tell_epoch.listeners["collator"] = self.data_collator
         self.add_callback(self._tell_epoch)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.
-
-        A run that goes on from the checkpoint of the last step of an epoch does not evaluate that epoch again.
-        """
-        with torch.random.fork_rng(devices=[]):
-            return super().evaluate(*args, **kwargs)
-
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """As in `Trainer`, with `eval_collator`."""
         training_collator = self.data_collator
