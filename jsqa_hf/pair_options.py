@@ -66,6 +66,11 @@ class PairOptions:
     format: Literal["arrow", "parquet"] = _option(
         "arrow is read by datasets.load_from_disk, parquet by datasets.load_dataset (default: arrow)", "arrow"
     )
+    num_shards: int | None = _option(
+        "number of files; a training that streams them wants a multiple of its processes times its workers (default: "
+        "by their size)",
+        None,
+    )
     seed: int = _option("of all random draws (default: 0)", 0)
     epoch: int = _option("another one gives other pairs of the same speech (default: 0)", 0)
     num_proc: int | None = _option("number of processes (default: 1); the rows are the same for any", None)
@@ -88,6 +93,7 @@ class PairOptions:
             "repetitions": 1,
             "limit": 1,
             "num_proc": 1,
+            "num_shards": 1,
             "preview": 0,
             "report_sample": 1,
         }.items():

@@ -32,7 +32,7 @@ def starts(output: Path) -> list[dict]:
 
 
 def test_the_record_tells_with_what_on_what_and_how_it_ended(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["finetune_mos.py", "--seed", "5"])
+    monkeypatch.setattr(sys, "argv", ["finetune_mos.py", "--seed", "5", "--hub_token=hf_secret"])
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     extra = ["--eval_split=test", "--seed=5", "--max_steps=3", "--hub_token=hf_secret"]
     script("finetune_mos").main(finetuning(corpus, tmp_path, *extra))
@@ -41,7 +41,7 @@ def test_the_record_tells_with_what_on_what_and_how_it_ended(corpus, tmp_path, m
     assert record["last_step"] == 3
     assert record["wall_time_s"] > 0
     assert record["resumed_from"] is None
-    assert record["command"].endswith("finetune_mos.py --seed 5")
+    assert record["command"].endswith("finetune_mos.py --seed 5 '--hub_token=<HUB_TOKEN>'")
     assert record["arguments"]["seed"] == 5
     assert record["arguments"]["mos_dropout"] == 0.1, "values that nobody gave are recorded, too"
     assert record["data"]["train"]["rows"] == 12

@@ -117,7 +117,7 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
         cache = unfinished / "cache"
         cache.mkdir()
         pairs, skipped = _make_pairs(sources.speech, _generator(selection.chains, options), options, cache)
-        save(pairs, unfinished, options.format)
+        save(pairs, unfinished, options.format, options.num_shards)
         if options.preview:
             from .preview import write_preview
 
@@ -148,13 +148,16 @@ def load_sources(options: PairOptions) -> tuple[Sources, list[str]]:
     return Sources(speech, material), [str(warning.message) for warning in caught]
 
 
-def save(pairs: datasets.Dataset, folder: Path, file_format: str) -> None:
-    """Save a dataset for `load_from_disk` (`"arrow"`), or as shards in `data/` for `load_dataset` (`"parquet"`)."""
+def save(pairs: datasets.Dataset, folder: Path, file_format: str, num_shards: int | None = None) -> None:
+    """Save a dataset for `load_from_disk` (`"arrow"`), or as shards in `data/` for `load_dataset` (`"parquet"`).
+
+    `num_shards`: number of files, at most one per row (default: of up to 500 MB).
+    """
+    count = min(len(pairs), num_shards or max(1, -(-int(pairs.data.nbytes) // SHARD_BYTES)))
     if file_format == "arrow":
-        pairs.save_to_disk(str(folder))
+        pairs.save_to_disk(str(folder), num_shards=count)
         return
     (folder / "data").mkdir()
-    count = min(len(pairs), max(1, -(-int(pairs.data.nbytes) // SHARD_BYTES)))
     for index in range(count):
         shard = pairs.shard(count, index, contiguous=True)
         shard.to_parquet(folder / "data" / f"train-{index:05d}-of-{count:05d}.parquet", batch_size=100)

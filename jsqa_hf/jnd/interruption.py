@@ -7,6 +7,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+import soundfile
 
 _interrupted = False
 
@@ -15,10 +18,10 @@ _interrupted = False
 def interruptible() -> Iterator[None]:
     """See that Ctrl-C ends what is done in here, whoever swallows it on the way.
 
-    An exception that is raised while a C library calls Python (as libsndfile does to read and write memory) is printed
-    and forgotten, and the pool of processes of `datasets` raises another one instead. So the interruption is
-    remembered: `raise_if_interrupted` raises it again, and so does the end of the block if it ends with any error.
-    Processes that are forked from this one leave it to this one to end them.
+    An exception that is raised while a C library calls Python is printed and forgotten, so none is raised while
+    libsndfile reads or writes memory; and the pool of processes of `datasets` raises another one instead. So the
+    interruption is remembered: `raise_if_interrupted` raises it again, and so does the end of the block if it ends
+    with any error. Processes that are forked from this one leave it to this one to end them.
 
     Raises:
         KeyboardInterrupt: If there was a Ctrl-C.
@@ -31,11 +34,12 @@ def interruptible() -> Iterator[None]:
         return
     process, _interrupted = os.getpid(), False
 
-    def interrupt(*_: object) -> None:
+    def interrupt(_: int, frame: FrameType | None) -> None:
         global _interrupted
         if os.getpid() == process:
             _interrupted = True
-            raise KeyboardInterrupt
+            if not _called_by_libsndfile(frame):
+                raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
     try:
@@ -54,3 +58,11 @@ def raise_if_interrupted() -> None:
     """Raise a `KeyboardInterrupt` if there was one in this `interruptible` block."""
     if _interrupted:
         raise KeyboardInterrupt
+
+
+def _called_by_libsndfile(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == soundfile.__file__ and frame.f_code.co_name.startswith("vio_"):
+            return True
+        frame = frame.f_back
+    return False

@@ -70,12 +70,15 @@ class RunRecord:
         self._clock = time.monotonic()
         if not write:
             return
+        command = shlex.join([Path(sys.executable).name, *sys.argv])
+        if training_args.hub_token:
+            command = command.replace(training_args.hub_token, "<HUB_TOKEN>")
         self.starts = _read(self.path)
         self.starts.append(
             {
                 "status": "running",
                 "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+                "command": command,
                 "resumed_from": None if resumed_from is None else str(resumed_from),
                 "arguments": resolved_arguments([*arguments, training_args]),
                 "data": {use: describe_data(rows) for use, rows in data.items() if rows is not None},

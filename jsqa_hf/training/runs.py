@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from ..metrics import mos_metrics
@@ -143,7 +144,17 @@ def run_script(main: Callable[[], Any]) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         return 1
+    except SystemExit:
+        _leave_process_group()
+        raise
+    _leave_process_group()
     return 0
+
+
+def _leave_process_group() -> None:
+    """End the threads of torch.distributed, which may abort if they meet an interpreter that is gone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import soundfile
 
@@ -63,7 +65,8 @@ def test_parquet_holds_the_same_rows_and_load_dataset_finds_them_beside_the_prev
     options: Any, tmp_path: Path
 ) -> None:
     generate_pairs(options(output_dir=str(tmp_path / "arrow")))
-    generate_pairs(options(output_dir=str(tmp_path / "parquet"), format="parquet", preview=2))
+    generate_pairs(options(output_dir=str(tmp_path / "parquet"), format="parquet", preview=2, num_shards=2))
+    assert len(list((tmp_path / "parquet" / "data").glob("*.parquet"))) == 2
     loaded = datasets.load_dataset(str(tmp_path / "parquet"), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.features == datasets.load_from_disk(tmp_path / "arrow").features
     assert loaded[:] == rows(tmp_path / "arrow")
@@ -218,6 +221,21 @@ def test_an_interruption_that_a_library_swallows_still_counts() -> None:
         raise_if_interrupted()
         pytest.fail("went on after an interruption")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interruption_inside_libsndfile_waits_for_its_end(capfd: pytest.CaptureFixture[str]) -> None:
+    class Interrupting(io.BytesIO):
+        def write(self, data: Any) -> int:
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().write(data)
+
+    file = Interrupting()
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        soundfile.write(file, np.zeros(1600), 16000, format="WAV")
+        assert soundfile.info(io.BytesIO(file.getvalue())).frames == 1600
+        raise_if_interrupted()
+        pytest.fail("went on after an interruption")
+    assert capfd.readouterr().err == ""
 
 
 def test_an_interruption_that_becomes_another_error_is_one_again() -> None:
