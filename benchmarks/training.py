@@ -13,15 +13,16 @@ grouping by length; and the largest memory of a step of stage 1, with and withou
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from tqdm import tqdm
 from transformers import HubertModel, Trainer, TrainerCallback, TrainingArguments
@@ -187,9 +188,19 @@ def _memory(args: BenchmarkArguments, chunk: int | None, queue: Any) -> None:
     """One step of stage 1 on long clips, in a process of its own; reports its largest memory in MiB."""
     args.ladders, args.stage1_duration_s = 2, args.memory_duration_s
     trainer = stage1(args, 1, loss_chunk_size=chunk)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    process, finished, sizes = psutil.Process(), threading.Event(), []
+
+    def watch() -> None:
+        while not finished.wait(0.005):
+            sizes.append(process.memory_info().rss)
+
+    before = process.memory_info().rss
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     trainer.train()
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    finished.set()
+    watcher.join()
+    queue.put((max(sizes) - before) / 2**20)
 
 
 def memory(args: BenchmarkArguments) -> dict[str, float]:

@@ -196,13 +196,15 @@ class MaskedGroupNormConvLayer(HubertGroupNormConvLayer):
         hidden_states = self.conv(hidden_states)
         steps = torch.div(lengths - self.conv.kernel_size[0], self.conv.stride[0], rounding_mode="floor") + 1
         mask = torch.arange(hidden_states.shape[-1], device=lengths.device) < steps[:, None]
-        mask = mask[:, None].to(torch.float32)
-        count = steps[:, None, None].clamp(min=1).to(torch.float32)
-        values = hidden_states.float()
-        mean = (values * mask).sum(-1, keepdim=True) / count
-        variance = ((values - mean).square() * mask).sum(-1, keepdim=True) / count
-        normalised = ((values - mean) * torch.rsqrt(variance + self.layer_norm.eps)).to(hidden_states.dtype)
-        return self.activation(normalised * self.layer_norm.weight[:, None] + self.layer_norm.bias[:, None])
+        # Means over the clip as matrix products, which read the frames, the largest tensor of the model, only once.
+        shares = (mask / steps[:, None].clamp(min=1))[..., None].float()
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            values = hidden_states.float()
+            centred = values - values @ shares
+            deviation = (centred.square() @ shares + self.layer_norm.eps).sqrt()
+            weight, bias = self.layer_norm.weight.float()[:, None], self.layer_norm.bias.float()[:, None]
+            normalised = torch.addcmul(bias, centred, weight / deviation)
+        return self.activation(normalised.to(hidden_states.dtype))
 
 
 class JSQAPooling(nn.Module):

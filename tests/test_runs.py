@@ -41,7 +41,7 @@ def test_the_record_tells_with_what_on_what_and_how_it_ended(corpus, tmp_path, m
     assert record["last_step"] == 3
     assert record["wall_time_s"] > 0
     assert record["resumed_from"] is None
-    assert record["command"].endswith("finetune_mos.py --seed 5 '--hub_token=<HUB_TOKEN>'")
+    assert record["command"].endswith("finetune_mos.py --seed 5 --hub_token=<HUB_TOKEN>")
     assert record["arguments"]["seed"] == 5
     assert record["arguments"]["mos_dropout"] == 0.1, "values that nobody gave are recorded, too"
     assert record["data"]["train"]["rows"] == 12

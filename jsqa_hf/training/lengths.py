@@ -12,6 +12,9 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from ..jnd.excerpts import Recording
 
+# Our choice: more would save more padding, but put the same clips together in every epoch.
+_SORTED_STEPS = 4
+
 
 class BatchesByLength(Sampler[int]):
     """Draws all clips once in random order, but so that those of one step have similar lengths.
@@ -39,7 +42,9 @@ class BatchesByLength(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = get_length_grouped_indices(self.lengths, self.step_size, generator=generator)
+        # Sorted within groups of so many steps: as transformers has it, but in small datasets that is one step alone.
+        steps = min(max(len(self.lengths) // (4 * self.step_size), _SORTED_STEPS), 50)
+        order = get_length_grouped_indices(self.lengths, self.step_size, steps, generator=generator)
         whole = len(order) // self.step_size * self.step_size
         for step in torch.randperm(whole // self.step_size, generator=generator).tolist():
             yield from order[step * self.step_size : (step + 1) * self.step_size]
