@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import __version__
 from .cli_errors import UsageError
 from .cli_pairs import add_distortions_parser, add_pairs_parser
+from .cli_report import add_report_parser
 from .score_formats import FORMATS, make_writer, printable
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add_score_parser(subparsers)
     add_pairs_parser(subparsers)
     add_distortions_parser(subparsers)
+    add_report_parser(subparsers)
     return parser
 
 

@@ -1,0 +1,158 @@
+"""`jsqa report`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .cli_errors import UsageError
+from .score_formats import printable
+
+if TYPE_CHECKING:
+    from .report import ReportOptions, Results
+    from .scoring import FileScore
+
+_EPILOG = """\
+examples:
+  jsqa report calls -o report.html
+  jsqa score calls --output scores.csv && jsqa report --scores scores.csv -o report.html
+
+exit code: 0 if all files were rated, 1 if some were not (the page tells the reasons), 2 for wrong usage
+"""
+
+
+def add_report_parser(subparsers: Any) -> None:
+    """Add `jsqa report`."""
+    parser = subparsers.add_parser(
+        "report",
+        help="write a page about the quality of many files",
+        description="Rate audio files, or take scores from a file, and write one page about them that needs no "
+        "network: distribution, groups, players of the lowest and highest scores, and a list to sort and filter.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders and patterns as for jsqa score")
+    parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="default: report.html")
+    parser.add_argument("--scores", metavar="FILE", help="results of jsqa score (CSV or .jsonl) instead of PATH")
+    parser.add_argument(
+        "--root", metavar="DIR", help="folder that names in --scores start from (default: the current folder)"
+    )
+    parser.add_argument("--title", help="heading of the page")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--group-level", type=int, metavar="N", help="group files by their first N folders (default: 1)"
+    )
+    group.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="group files by what this regular expression finds in their paths; its parentheses, or else the whole "
+        "match, are the group's name",
+    )
+    group.add_argument("--group-column", metavar="NAME", help="group files by this column of --scores")
+    parser.add_argument("--worst", type=int, metavar="N", help="players for the N lowest scores (default: 20)")
+    parser.add_argument("--best", type=int, metavar="N", help="players for the N highest scores (default: 5)")
+    parser.add_argument("--excerpt-seconds", type=float, metavar="S", help="of each player (default: 10)")
+    parser.add_argument("--no-curves", action="store_true", help="no quality over time, which takes the model")
+    parser.add_argument("--plots", metavar="DIR", help="also save the plots there, as PNG and SVG")
+    parser.add_argument("--model", metavar="M", help="as for jsqa score")
+    parser.add_argument("--device", metavar="D", help="as for jsqa score")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="as for jsqa score")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    parser.set_defaults(run=run_report)
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """Rate files or read scores, and write the page; returns the exit code."""
+    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
+    from .cli_pairs import one_line
+
+    if bool(arguments.paths) == bool(arguments.scores):
+        raise UsageError("give either files and folders to rate, or --scores with a file of results")
+    if arguments.root and not arguments.scores:
+        raise UsageError("--root tells where the files in --scores lie; without --scores, give the folder itself")
+    with _only_our_messages():
+        try:
+            results, options = _results_and_options(arguments)
+            failed = _write(arguments, results, options)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise UsageError(one_line(error)) from error
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, ReportOptions]:
+    from .report import ReportOptions, read_results
+
+    given = {
+        "title": arguments.title,
+        "worst": arguments.worst,
+        "best": arguments.best,
+        "excerpt_s": arguments.excerpt_seconds,
+    }
+    options = ReportOptions(**{name: value for name, value in given.items() if value is not None})
+    if arguments.scores:
+        return read_results(arguments.scores, arguments.root), options
+    return _rate(arguments, options)
+
+
+def _rate(arguments: argparse.Namespace, options: ReportOptions) -> tuple[Results, ReportOptions]:
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from .report import Results
+    from .scoring import find_audio_files, load_pipeline, score_files
+
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    paths = list(find_audio_files(arguments.paths))
+    scores = score_files(paths, pipeline, batch_size=arguments.batch_size)
+    quiet = arguments.no_progress or not sys.stderr.isatty()
+    files: dict[str, FileScore] = {}
+    for score in tqdm(scores, total=len(paths), unit="file", file=sys.stderr, disable=quiet):
+        files.setdefault(score.file, score)
+    config = pipeline.model.config
+    options = replace(
+        options,
+        scale=tuple(config.mos_score_range),
+        sampling_rate=config.sampling_rate,
+        model=arguments.model or "the one that comes with jsqa_hf",
+    )
+    return Results(list(files.values()), {}), options
+
+
+def _write(arguments: argparse.Namespace, results: Results, options: ReportOptions) -> int:
+    from .report import write_report
+
+    names = _display_names([file.file for file in results.files], arguments)
+    groups = _groups(arguments, results, names)
+    write_report(arguments.output, results, names, groups, options)
+    failed = sum(not file.scores for file in results.files)
+    size_mb = os.path.getsize(arguments.output) / 1e6
+    print(f"{printable(arguments.output)}: {len(names) - failed} of {len(names)} files rated, {size_mb:.1f} MB")
+    return failed
+
+
+def _display_names(paths: list[str], arguments: argparse.Namespace) -> list[str]:
+    from .report.groups import common_folder
+
+    single = len(arguments.paths) == 1 and os.path.isdir(arguments.paths[0])
+    root = os.path.abspath(arguments.paths[0]) if single else common_folder(paths)
+    return [os.path.relpath(os.path.abspath(path), root) if root else path for path in paths]
+
+
+def _groups(arguments: argparse.Namespace, results: Results, names: list[str]) -> list[str]:
+    from .report.groups import NO_GROUP, folder_groups, pattern_groups
+
+    if arguments.group_pattern is not None:
+        return pattern_groups(names, arguments.group_pattern)
+    column = arguments.group_column
+    if column is not None:
+        if not any(column in values for values in results.metadata.values()):
+            known = sorted({key for values in results.metadata.values() for key in values})
+            raise ValueError(f"--group-column {column!r} is none of the columns of text {known} in --scores")
+        return [results.metadata.get(file.file, {}).get(column) or NO_GROUP for file in results.files]
+    level = 1 if arguments.group_level is None else arguments.group_level
+    if level < 1:
+        raise ValueError(f"--group-level must be at least 1, but is {level}")
+    return folder_groups(names, level)

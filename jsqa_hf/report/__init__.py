@@ -1,0 +1,16 @@
+"""`jsqa report`: one page about the quality of many files, that needs no network."""
+
+from .groups import GroupSummary, summarise_groups
+from .page import ReportOptions, choose_players, report_groups, write_report
+from .results import Results, read_results
+
+__all__ = [
+    "GroupSummary",
+    "ReportOptions",
+    "Results",
+    "choose_players",
+    "read_results",
+    "report_groups",
+    "summarise_groups",
+    "write_report",
+]

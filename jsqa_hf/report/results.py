@@ -1,0 +1,141 @@
+"""Reading the results that `jsqa score` wrote, so that nothing is scored twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..scoring import FileScore
+
+__all__ = ["Results", "read_results"]
+
+
+class Results(NamedTuple):
+    """Scores of files, with what else is known of them.
+
+    Attributes:
+        files: in any order; the path of each can be opened.
+        metadata: by the path of a file, its text columns by their names. May lack files.
+    """
+
+    files: list[FileScore]
+    metadata: dict[str, dict[str, str]]
+
+
+def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Results:
+    """Read a file of results, as `jsqa score --output` writes it.
+
+    Args:
+        path: a CSV file, or JSON lines if its name ends in `.jsonl`. Needed are the columns `file` and `mos`. Columns
+            that come with an interval (`noi`, `noi_low`, `noi_high`) are further scores, `duration_s`, `error` and
+            `curve` are what they are in `FileScore`, and all others are metadata.
+        root: folder that the names in the column `file` start from. Names that lead to no file there, but do from the
+            current folder, are taken from there. None for the current folder.
+
+    Returns:
+        The results, with paths that start with `root`.
+
+    Raises:
+        ValueError: a column is missing or a number can't be read; the message names the file, the line and the mend.
+        OSError: the file can't be read.
+    """
+    name = os.fspath(path)
+    files: list[FileScore] = []
+    metadata: dict[str, dict[str, str]] = {}
+    for line, row in _rows(name):
+        file = _locate(_text(row["file"]), root)
+        if file in metadata:
+            raise ValueError(f"{name}, line {line}: {file} is there twice; keep one row for every file")
+        scores = _scores(row, f"{name}, line {line}")
+        error = _text(row.get("error")) or None
+        if "mos" not in scores:
+            scores, error = {}, error or "has no score in the file of results"
+        duration_s = _number(row, "duration_s", f"{name}, line {line}")
+        curve = row.get("curve") if isinstance(row.get("curve"), list) else None
+        files.append(_file_score(file, scores, duration_s, error, curve))
+        known = {"file", "error", "duration_s", "curve", *_score_columns(row)}
+        metadata[file] = {key: _text(value) for key, value in row.items() if key not in known}
+    if not files:
+        raise ValueError(f"{name}: holds no results; write them with jsqa score DIR --output {name}")
+    return Results(files, metadata)
+
+
+def _file_score(file: str, scores: dict[str, float], duration_s: float | None, error: str | None, curve: Any) -> Any:
+    further = {} if curve is None else {"curve": curve}
+    return FileScore(file, scores, duration_s, error, **further)
+
+
+def _rows(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with the number of the line where each ends."""
+    # As `jsqa score` writes file names that aren't UTF-8; spreadsheets put a byte order mark in front.
+    with open(name, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        if name.lower().endswith(".jsonl"):
+            for line, text in enumerate(stream, start=1):
+                if text.strip():
+                    yield line, _checked(_json_object(text, f"{name}, line {line}"), f"{name}, line {line}")
+            return
+        reader = csv.DictReader(stream)
+        _checked(dict.fromkeys(reader.fieldnames or ()), name)
+        for row in reader:
+            if row.pop(None, None) is not None:  # type: ignore[call-overload]
+                raise ValueError(f"{name}, line {reader.line_num}: has more cells than the first line has columns")
+            yield reader.line_num, {key: value or "" for key, value in row.items()}
+
+
+def _json_object(text: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: is not JSON ({error}); a name that ends in .jsonl promises JSON lines") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: must be an object with the keys 'file' and 'mos'")
+    return row
+
+
+def _checked(row: dict[str, Any], place: str) -> dict[str, Any]:
+    missing = [column for column in ("file", "mos") if column not in row]
+    if missing:
+        raise ValueError(
+            f"{place}: the column {missing[0]!r} is missing among {sorted(map(str, row))}; jsqa score --output writes "
+            "files with the columns that are needed, separated by commas"
+        )
+    return row
+
+
+def _score_columns(row: dict[str, Any]) -> list[str]:
+    names = [name for name in row if name == "mos" or (f"{name}_low" in row and f"{name}_high" in row)]
+    return [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
+
+
+def _scores(row: dict[str, Any], place: str) -> dict[str, float]:
+    numbers = {column: _number(row, column, place) for column in _score_columns(row)}
+    return {column: number for column, number in numbers.items() if number is not None}
+
+
+def _number(row: dict[str, Any], column: str, place: str) -> float | None:
+    value = row.get(column)
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{place}: {column} is {value!r}, not a number; write numbers with a decimal point")
+    return number
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _locate(file: str, root: str | os.PathLike[str] | None) -> str:
+    if root is None:
+        return file
+    below = str(Path(os.fspath(root), file))
+    return file if not os.path.lexists(below) and os.path.lexists(file) else below
