@@ -17,7 +17,9 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from . import __version__
+from .cli_demo import add_demo_parser
 from .cli_errors import UsageError
+from .cli_export import add_export_parser
 from .cli_pairs import add_distortions_parser, add_pairs_parser
 from .cli_report import add_report_parser
 from .score_formats import FORMATS, make_writer, printable
@@ -76,6 +78,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add_pairs_parser(subparsers)
     add_distortions_parser(subparsers)
     add_report_parser(subparsers)
+    add_demo_parser(subparsers)
+    add_export_parser(subparsers)
     return parser
 
 

@@ -1,0 +1,84 @@
+"""What the app takes on, so that one visitor can't keep it from the others."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio import decode_audio
+
+__all__ = ["AppLimits", "Clip", "read_clip"]
+
+
+@dataclass(frozen=True)
+class AppLimits:
+    """Limits of the app. The defaults are our choice: what a CPU with two cores answers within seconds.
+
+    Args:
+        file_mb: Largest file in MB (10^6 bytes).
+        duration_s: Longest clip in seconds.
+        files: Most files in one table.
+        waiting: Most requests that wait for their turn; further ones are told to come back.
+
+    Raises:
+        ValueError: a limit isn't above 0.
+    """
+
+    file_mb: float = 50.0
+    duration_s: float = 300.0
+    files: int = 50
+    waiting: int = 20
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"the limit `{name}` must be above 0, but is {value}")
+
+    @property
+    def file_bytes(self) -> int:
+        """Largest file in bytes."""
+        return round(self.file_mb * 1e6)
+
+
+class Clip(NamedTuple):
+    """Sound as it is drawn.
+
+    Attributes:
+        samples: Shape `(time,)`, mono, full scale 1.0.
+        sampling_rate: In Hz.
+    """
+
+    samples: NDArray[np.float32]
+    sampling_rate: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sampling_rate
+
+
+def read_clip(path: str, limits: AppLimits) -> Clip:
+    """Decode an uploaded file within the limits.
+
+    Args:
+        path: Of the file.
+        limits: Its size and duration.
+
+    Raises:
+        ValueError: the file is too large or too long, or can't be decoded; the message doesn't name the file, which
+            has another name on the visitor's machine.
+    """
+    if os.path.getsize(path) > limits.file_bytes:
+        raise ValueError(f"is larger than the {limits.file_mb:g} MB that this app takes")
+    with open(path, "rb") as stream:
+        samples, sampling_rate = decode_audio(stream.read())
+    clip = Clip(samples.mean(axis=0), sampling_rate)
+    if clip.duration_s > limits.duration_s:
+        raise ValueError(
+            f"is longer than the {limits.duration_s:g} s that this app takes; cut it, or rate it with `jsqa score`"
+        )
+    return clip

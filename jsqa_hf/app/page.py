@@ -1,0 +1,193 @@
+"""The page itself, made with Gradio."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..pipeline_jsqa import SpeechQualityPipeline
+from ..scoring import AUDIO_EXTENSIONS, FileScore
+from .actions import SCORE_HINT, Actions, scores_csv
+from .fragments import CSS, hint_html
+from .limits import AppLimits
+
+if TYPE_CHECKING:
+    from ..comparison import Comparer
+
+__all__ = ["MissingGradio", "launch_app", "make_app"]
+
+# Our choice: uploads are looked for every ten minutes and deleted after an hour, and all of them at the end.
+_DELETE_EVERY_S, _DELETE_AFTER_S = 600, 3600
+
+_HEADERS = ["file", "MOS", "low", "high", "seconds", "problem"]
+
+
+class MissingGradio(ImportError):
+    """Gradio isn't installed; the message says what to type."""
+
+
+def _import_gradio() -> Any:
+    # Before the import, which reads them: nothing is reported to anybody.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError as error:
+        raise MissingGradio('the app needs Gradio: pip install "jsqa_hf[demo]"') from error
+    return gradio
+
+
+def make_app(
+    pipeline: SpeechQualityPipeline, comparer: Comparer | str = "no model was given", limits: AppLimits | None = None
+) -> Any:
+    """Build the page.
+
+    Args:
+        pipeline: Rates the clips, see `jsqa_hf.scoring.load_pipeline`.
+        comparer: Compares them, see `jsqa_hf.comparison.load_comparer`; a text tells visitors why there is none.
+        limits: What is refused.
+
+    Returns:
+        `gradio.Blocks`, for `launch_app`.
+
+    Raises:
+        MissingGradio: Gradio isn't installed.
+    """
+    gr = _import_gradio()
+    limits = limits or AppLimits()
+    actions = Actions(pipeline, comparer, limits)
+    with gr.Blocks(
+        title="Speech quality", analytics_enabled=False, delete_cache=(_DELETE_EVERY_S, _DELETE_AFTER_S)
+    ) as app:
+        gr.Markdown(
+            "# Speech quality\nHow good does this speech sound? Scores are predicted mean opinion scores (MOS), "
+            "without a clean reference."
+        )
+        with gr.Tab("Score"):
+            _add_score_tab(gr, actions)
+        with gr.Tab("Compare"):
+            _add_compare_tab(gr, actions)
+        with gr.Tab("Many files"):
+            _add_many_tab(gr, actions)
+        gr.Markdown(
+            f"Files of up to {limits.file_mb:g} MB and {limits.duration_s:g} s. They are deleted after an hour, or "
+            "when the app ends."
+        )
+    return app.queue(max_size=limits.waiting, default_concurrency_limit=1)
+
+
+def _audio(gr: Any, label: str, name: str) -> Any:
+    return gr.Audio(label=label, type="filepath", elem_id=name, buttons=[])
+
+
+def _add_score_tab(gr: Any, actions: Actions) -> None:
+    with gr.Row():
+        with gr.Column(min_width=340):
+            audio = _audio(gr, "Clip", "score-clip")
+            score = gr.HTML(hint_html(SCORE_HINT), elem_id="score-result")
+        with gr.Column(min_width=340):
+            plots = gr.HTML(elem_id="score-plots")
+    audio.change(actions.score, audio, [score, plots], api_visibility="private", trigger_mode="always_last")
+
+
+def _add_compare_tab(gr: Any, actions: Actions) -> None:
+    with gr.Row():
+        clips = [_audio(gr, "Clip A", "clip-a"), _audio(gr, "Clip B", "clip-b")]
+    result = gr.HTML(actions.compare(None, None), elem_id="compare-result")
+    for clip in clips:
+        clip.change(actions.compare, clips, result, api_visibility="private", trigger_mode="always_last")
+
+
+def _add_many_tab(gr: Any, actions: Actions) -> None:
+    files = gr.File(
+        label=f"Up to {actions.limits.files} files",
+        file_count="multiple",
+        file_types=sorted(AUDIO_EXTENSIONS),
+        elem_id="many-files",
+    )
+    with gr.Row():
+        start, stop = gr.Button("Rate all", variant="primary"), gr.Button("Stop")
+    table = gr.Dataframe(headers=_HEADERS, interactive=False, wrap=True, elem_id="many-result")
+    download = gr.DownloadButton("Download as CSV", visible=False, elem_id="many-download")
+
+    def rate_all(paths: list[str] | None) -> Iterator[tuple[Any, Any]]:
+        """Fill the table row by row, then offer it as a file."""
+        if not paths:
+            raise gr.Error("Upload files first.", title="No files", print_exception=False)
+        results: list[FileScore] = []
+        try:
+            for result in actions.score_many(paths):
+                results.append(result)
+                yield [_row(each) for each in results], gr.update(visible=False)
+        except ValueError as error:
+            raise gr.Error(str(error), title="Too many files", print_exception=False) from error
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "scores.csv")
+            with open(path, "w", encoding="utf-8", newline="") as stream:
+                stream.write(scores_csv(results, actions.pipeline.model.config.mos_output_names))
+            # Gradio serves a copy of its own.
+            yield [_row(each) for each in results], gr.update(value=path, visible=True)
+
+    running = start.click(rate_all, files, [table, download], api_visibility="private")
+    stop.click(None, cancels=[running], api_visibility="private")
+
+
+def _row(result: FileScore) -> list[Any]:
+    numbers = [result.scores.get(name) for name in ("mos", "mos_low", "mos_high")]
+    return [
+        result.file,
+        *(None if number is None else round(number, 2) for number in numbers),
+        None if result.duration_s is None else round(result.duration_s, 1),
+        result.error or "",
+    ]
+
+
+def launch_app(
+    app: Any,
+    limits: AppLimits | None = None,
+    *,
+    host: str | None = "127.0.0.1",
+    port: int | None = None,
+    open_browser: bool = False,
+    block: bool = True,
+) -> str:
+    """Serve the page, without any part of it coming from elsewhere.
+
+    Args:
+        app: Of `make_app`.
+        limits: The same as there.
+        host: Address to listen on; None takes the one in the environment variable `GRADIO_SERVER_NAME`, which Spaces
+            set, or this machine alone.
+        port: None takes the first free one from 7860 on.
+        open_browser: Whether to show the page at once.
+        block: Whether to serve until Ctrl-C.
+
+    Returns:
+        Address of the page.
+
+    Raises:
+        OSError: the port isn't free.
+    """
+    gr = _import_gradio()
+    limits = limits or AppLimits()
+    _, address, _ = app.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        inbrowser=open_browser,
+        prevent_thread_lock=not block,
+        quiet=not block,
+        allowed_paths=[],
+        max_file_size=limits.file_bytes,
+        footer_links=["settings"],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        css=CSS,
+        # Fonts of the system: those of Gradio's themes are fetched from the network.
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+    )
+    return address

@@ -1,0 +1,83 @@
+"""`jsqa demo`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from .cli_errors import UsageError
+from .score_formats import printable
+
+if TYPE_CHECKING:
+    from .comparison import Comparer
+    from .pipeline_jsqa import SpeechQualityPipeline
+
+
+def add_demo_parser(subparsers: Any) -> None:
+    """Add `jsqa demo`."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="rate and compare clips in the browser",
+        description="Serve a page that rates and compares clips, uploaded or recorded. Only this machine can open it "
+        "unless --host says otherwise, and nothing leaves the machine.",
+    )
+    parser.add_argument(
+        "--model", metavar="M", help="checkpoint folder or name on the Hub (default: the embedded model)"
+    )
+    parser.add_argument(
+        "--comparison-model",
+        metavar="M",
+        help="checkpoint of a contrastive model with a JND calibration (default: the embedded one)",
+    )
+    parser.add_argument(
+        "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1; 0.0.0.0 for all")
+    parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
+    parser.add_argument("--open", action="store_true", help="show the page at once")
+    parser.add_argument("--max-file-mb", type=float, metavar="MB", help="largest file (default: 50)")
+    parser.add_argument("--max-duration-s", type=float, metavar="S", help="longest clip (default: 300)")
+    parser.add_argument("--max-files", type=int, metavar="N", help="most files in one table (default: 50)")
+    parser.set_defaults(run=run_demo)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C; returns the exit code."""
+    # Uploads go where nobody else can read them, and go away with the app. Gradio reads it when it is imported.
+    with tempfile.TemporaryDirectory(prefix="jsqa-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        from .app import AppLimits, launch_app, make_app
+        from .app.page import MissingGradio
+        from .cli import _only_our_messages
+        from .scoring import load_pipeline
+
+        given = {
+            "file_mb": arguments.max_file_mb,
+            "duration_s": arguments.max_duration_s,
+            "files": arguments.max_files,
+        }
+        try:
+            limits = AppLimits(**{name: value for name, value in given.items() if value is not None})
+            with _only_our_messages():
+                pipeline = load_pipeline(arguments.model, arguments.device)
+                app = make_app(pipeline, _load_comparer(arguments.comparison_model, pipeline), limits)
+            launch_app(app, limits, host=arguments.host, port=arguments.port, open_browser=arguments.open)
+        except MissingGradio as error:
+            raise UsageError(str(error)) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(printable(" ".join(str(error).split()))) from error
+    return 0
+
+
+def _load_comparer(checkpoint: str | None, pipeline: SpeechQualityPipeline) -> Comparer | str:
+    """Without a model of its own choice, the user gets the other tabs where no model for comparisons is installed."""
+    from .comparison import load_comparer
+
+    try:
+        return load_comparer(checkpoint, pipeline)
+    except FileNotFoundError as error:
+        if checkpoint is not None:
+            raise
+        return str(error)
