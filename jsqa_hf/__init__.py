@@ -15,8 +15,12 @@ __version__ = "0.1.0"
 DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "jsqa-tiny"
 """Folder of the model that comes with the package."""
 
+DEFAULT_COMPARISON_CHECKPOINT = Path(__file__).parent / "checkpoints" / "jsqa-tiny-jnd"
+"""Folder of the contrastive model, with a JND calibration, that comparisons use."""
+
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "DEFAULT_COMPARISON_CHECKPOINT",
     "JSQAConfig",
     "JSQAContrastiveOutput",
     "JSQAFeatureExtractor",
