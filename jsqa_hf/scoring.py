@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from . import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from .audio import AudioDecodingError, decode_audio
+from .onnx_model import is_onnx_model, load_onnx_model
 
 __all__ = ["AUDIO_EXTENSIONS", "FileScore", "NothingFound", "find_audio_files", "load_pipeline", "score_files"]
 
@@ -151,8 +152,8 @@ def load_pipeline(
     """Make a pipeline from whatever tells the model.
 
     Args:
-        model: folder of a checkpoint or its name on the Hub (only then anything is fetched), a loaded model, a
-            pipeline (returned as it is), or None for the model that comes with the package.
+        model: folder of a checkpoint or its name on the Hub (only then anything is fetched), what `jsqa export` wrote,
+            a loaded model, a pipeline (returned as it is), or None for the model that comes with the package.
         device: as in every transformers pipeline, such as `"cpu"` or `"cuda:0"`; None takes an accelerator if there
             is one.
 
@@ -164,6 +165,8 @@ def load_pipeline(
         if device is not None:
             raise ValueError("`device` can't be given with a pipeline, which is on its device already")
         return model
+    if isinstance(model, str | os.PathLike) and is_onnx_model(model):
+        model = load_onnx_model(model)
     if isinstance(model, JSQAForMOSRegression):
         extractor = JSQAFeatureExtractor(sampling_rate=model.config.sampling_rate)
     else:
