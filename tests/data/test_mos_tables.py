@@ -44,6 +44,12 @@ def test_standard_columns_are_recognised_and_further_ones_kept(folder: Path) -> 
     assert load_mos("csv", table, split="test")["file"][:] == ["clips/b.wav"]
 
 
+def test_semicolons_and_decimal_commas(folder: Path) -> None:
+    table = write_text(folder / "ratings.csv", "file;MOS;text", "clips/a.wav;3,5;one, two", "clips/b.wav;2;x")
+    first, second = load_mos("csv", table)
+    assert (first["mos"], second["mos"], first["text"]) == (3.5, 2.0, "one, two")
+
+
 def test_other_names_and_another_folder(folder: Path) -> None:
     table = write_text(folder / "list.tsv", "clip\tscore\traters", "a.wav\t80\t3", "b.wav\t20\t3")
     rated = load_mos(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..ratings import DIMENSIONS, STANDARD_COLUMNS, Row, rows_per_clip
 Columns = Mapping[str, str | Sequence[str]]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DECIMAL_COMMA = re.compile(r"^(-?\d+),(\d+)$")
 _JSON_LINES = (".jsonl", ".ndjson")
 # How tables call the column of the clips, where `columns` does not say.
 _FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "audio", "wav")
@@ -36,6 +38,8 @@ def read_csv(
     root: Path, *, columns: Columns | None = None, audio_root: str | os.PathLike[str] | None = None
 ) -> list[Row]:
     """Read a CSV, TSV or JSON-lines file of ratings.
+
+    A CSV file may have commas or semicolons between its cells, the latter also with decimal commas.
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
@@ -146,7 +150,7 @@ def read_reverb(
 def _read_records(path: Path) -> list[dict[str, Any]]:
     suffix = path.suffix.lower()
     if suffix in _DELIMITERS:
-        return list(read_table(path, (), delimiter=_DELIMITERS[suffix]))
+        return list(_read_delimited(path, _DELIMITERS[suffix]))
     if suffix not in _JSON_LINES:
         raise ValueError(f"{path} must be a CSV, TSV or JSON-lines file (.csv, .tsv, .jsonl)")
     records: list[dict[str, Any]] = []
@@ -164,6 +168,16 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path} lists no files")
     names = dict.fromkeys(name for record in records for name in record)
     return [{name: record.get(name) for name in names} for record in records]
+
+
+def _read_delimited(path: Path, delimiter: str) -> Sequence[dict[str, Any]]:
+    """Rows of a table, also with semicolons and decimal commas, as spreadsheets write them in many countries."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline()
+    if delimiter == "," and header.count(";") > header.count(","):
+        rows = read_table(path, (), delimiter=";")
+        return [{name: _DECIMAL_COMMA.sub(r"\1.\2", cell) for name, cell in row.items()} for row in rows]
+    return read_table(path, (), delimiter=delimiter)
 
 
 def _standard_names(header: list[str], columns: Columns) -> dict[str, str | list[str]]:
