@@ -1,4 +1,4 @@
-"""Scoring of many audio files: finding them, and their scores one after the other.
+"""Scoring of many audio files: models, and the scores of files one after the other.
 
 One bad file never ends a run: it gives a result that carries the reason instead of scores.
 """
@@ -6,143 +6,30 @@ One bad file never ends a run: it gives a result that carries the reason instead
 from __future__ import annotations
 
 import os
-import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.nn.utils.rnn import pad_sequence
+import torch
 
 from . import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
-from .audio import AudioDecodingError, decode_audio
+from .audio_files import AUDIO_EXTENSIONS, NothingFound, find_audio_files
 from .onnx_model import is_onnx_model, load_onnx_model
+from .score_engine import FileScore, ScoreEngine, _reason
 
-__all__ = ["AUDIO_EXTENSIONS", "FileScore", "NothingFound", "find_audio_files", "load_pipeline", "score_files"]
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "FileScore",
+    "NothingFound",
+    "SpeechScorer",
+    "_reason",
+    "find_audio_files",
+    "load_pipeline",
+    "score_files",
+]
 
-# What a search in a folder takes for audio; a file that is named explicitly is tried whatever its extension.
-AUDIO_EXTENSIONS = frozenset(
-    {
-        *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".m4a", ".m4b"),
-        *(".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".tta", ".voc", ".w64"),
-        *(".wav", ".wave", ".wma", ".wv"),
-        *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".ogv", ".webm"),
-        ".wmv",
-    }
-)
-
-# Results are given out in the order of the files. Behind one file that waits for its batch to fill, at most this many
-# times the batch size of files are read ahead.
-_READ_AHEAD = 4
-
-
-@dataclass(frozen=True)
-class FileScore:
-    """What came out for one file.
-
-    Attributes:
-        file: the path as it was given.
-        scores: what `SpeechQualityPipeline` returns (`mos`, `mos_low`, `mos_high`, then further outputs); empty if
-            the file couldn't be scored.
-        duration_s: length of the file in seconds, None if it couldn't be decoded.
-        error: why there are no scores, on one line and without the file's name; None if all is well.
-    """
-
-    file: str
-    scores: dict[str, float] = field(default_factory=dict)
-    duration_s: float | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class NothingFound:
-    """An input of `find_audio_files` that leads to no file, with the reason."""
-
-    source: str
-    reason: str
-
-
-def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str | NothingFound]:
-    """Expand files, folders and patterns to the paths of files, lazily and in the order given.
-
-    Args:
-        inputs: any mix of
-
-            - files, which are given as they are, whatever their extension;
-            - folders, which are searched with all folders below them (through symbolic links too, but each folder
-              once) for `AUDIO_EXTENSIONS`, in alphabetical order and without hidden files;
-            - patterns with `*`, `?`, `[...]` and `**` (any folders below). Of what a pattern matches, files with
-              `AUDIO_EXTENSIONS` count, or all files if the pattern itself ends in an extension;
-            - `-`, which reads such inputs from standard input, one per line.
-
-    Yields:
-        Paths, or `NothingFound` for a folder without audio and a pattern without match. A path that doesn't exist is
-        given as it is, for whoever opens it to report.
-    """
-    for given in inputs:
-        source = os.fspath(given)
-        if source == "-":
-            lines = find_audio_files(_lines_of_stdin())
-            yield from _or_nothing(lines, source, "standard input holds no paths")
-        elif os.path.isdir(source):
-            yield from _or_nothing(_search_folder(source), source, "there are no audio files in this folder")
-        elif any(character in source for character in "*?[") and not os.path.lexists(source):
-            yield from _or_nothing(_match_pattern(source), source, "no audio file matches this pattern")
-        else:
-            yield source
-
-
-def _or_nothing(
-    found: Iterator[str] | Iterator[str | NothingFound], source: str, reason: str
-) -> Iterator[str | NothingFound]:
-    empty = True
-    for path in found:
-        empty = False
-        yield path
-    if empty:
-        yield NothingFound(source, reason)
-
-
-def _lines_of_stdin() -> Iterator[str]:
-    # As bytes: a file name need not be valid in any encoding.
-    for line in sys.stdin.buffer:
-        path = os.fsdecode(line.rstrip(b"\r\n"))
-        if path and path != "-":
-            yield path
-
-
-def _is_audio_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_EXTENSIONS
-
-
-def _search_folder(folder: str) -> Iterator[str]:
-    visited: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        yield from (os.path.join(parent, name) for name in sorted(names) if _is_audio_name(name))
-
-
-def _match_pattern(pattern: str) -> Iterator[str]:
-    path = Path(pattern)
-    if path.name == "**":
-        path = path / "*"
-    # pathlib doesn't follow links to folders below `**`, so that links in a circle do no harm.
-    try:
-        matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except ValueError:
-        # Not a pattern, such as `a**b`.
-        return
-    extension_given = bool(path.suffix) and not any(character in path.suffix for character in "*?[")
-    for match in matches:
-        hidden = any(part.startswith(".") and part != ".." for part in match.parts if part not in path.parts)
-        if not hidden and match.is_file() and (extension_given or _is_audio_name(match.name)):
-            yield str(match)
+# Our choice: beyond, threads wait for each other more than they gain, and each holds the activations of a window.
+_MAXIMUM_WORKERS = 16
 
 
 def load_pipeline(
@@ -200,137 +87,127 @@ def _load_model(checkpoint: str) -> JSQAForMOSRegression:
     return model
 
 
+Model = str | os.PathLike[str] | JSQAForMOSRegression | SpeechQualityPipeline | None
+
+
 def score_files(
     paths: Iterable[str | os.PathLike[str] | NothingFound],
-    model: str | os.PathLike[str] | JSQAForMOSRegression | SpeechQualityPipeline | None = None,
+    model: Model = None,
     *,
     batch_size: int | None = None,
+    num_workers: int | None = None,
     device: Any = None,
-    window_s: float | None = None,
-    confidence: float | None = None,
+    **parameters: Any,
 ) -> Iterator[FileScore]:
     """Score files one after the other, in their order, reading only a few ahead.
 
+    Decoding and rating overlap, and windows of similar length share a batch. The score of a file does not depend on
+    its neighbours, the batch size or the number of workers (but for the rounding of the model's arithmetic).
+
     Args:
-        paths: files, as an iterable of any length, such as what `find_audio_files` gives.
+        paths: files, as an iterable of any length, such as what `find_audio_files` gives. It is iterated in other
+            threads.
         model: see `load_pipeline`; loaded at the call, not at the first result.
         batch_size: number of windows (of at most `window_s`) that go through the model together. None takes 8 on an
-            accelerator and 1 on a CPU, where a batch gains nothing and padding to its longest window costs time (for
-            utterances of 2 to 30 s more than half).
+            accelerator and 1 on a CPU, where threads rate windows side by side and larger batches gain nothing.
+        num_workers: number of threads that decode, and on a CPU also of those that rate. None takes as many as torch
+            uses cores (`OMP_NUM_THREADS` if that is set), at most 16.
         device: see `load_pipeline`.
-        window_s, confidence: call parameters of `SpeechQualityPipeline`.
+        parameters: call parameters of `SpeechQualityPipeline`, such as `window_s` and `confidence`. What it gives as
+            `curve` is `FileScore.curve`.
 
     Returns:
-        An iterator with one `FileScore` for each path. Whatever goes wrong with a file is in its `error`.
+        An iterator with one `FileScore` for each path. Whatever goes wrong with a file is in its `error`. On a
+        `KeyboardInterrupt`, also one that is thrown in, it gives those results that are finished out of turn, and then
+        raises it.
 
     Raises:
         OSError, ValueError: the model can't be loaded, or a parameter is out of range.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, but is {batch_size}")
-    pipeline = load_pipeline(model, device)
+    engine = _make_engine(load_pipeline(model, device), batch_size, num_workers, parameters)
+    sources = ((path.source if isinstance(path, NothingFound) else os.fspath(path), path) for path in paths)
+    return engine.run(sources)
+
+
+def _make_engine(
+    pipeline: SpeechQualityPipeline, batch_size: int | None, num_workers: int | None, parameters: dict[str, Any]
+) -> ScoreEngine:
+    for name, number in (("batch_size", batch_size), ("num_workers", num_workers)):
+        if number is not None and number < 1:
+            raise ValueError(f"`{name}` must be at least 1, but is {number}")
     if batch_size is None:
         batch_size = 1 if pipeline.device.type == "cpu" else 8
-    return _Scorer(pipeline, batch_size, window_s=window_s, confidence=confidence).run(paths)
+    if num_workers is None:
+        num_workers = min(torch.get_num_threads(), _MAXIMUM_WORKERS)
+    return ScoreEngine(pipeline, batch_size, num_workers, {k: v for k, v in parameters.items() if v is not None})
 
 
-@dataclass
-class _Task:
-    """One file on its way."""
+class SpeechScorer:
+    """Scores a column of audio with `datasets.Dataset.map(scorer, batched=True)`.
 
-    file: str
-    duration_s: float | None = None
-    error: str | None = None
-    waiting: int = 0
-    outputs: list[dict[str, Any]] = field(default_factory=list)
+    Args:
+        column: name of a column `Audio(decode=False)`, of paths, or of anything else that `SpeechQualityPipeline`
+            takes.
+        model, batch_size, num_workers, device, parameters: see `score_files`.
 
+    Raises:
+        OSError, ValueError: the model can't be loaded, or a parameter is out of range.
 
-class _Scorer:
-    """Fills batches with windows across files, and puts the results back in order."""
+    Example:
 
-    def __init__(self, pipeline: SpeechQualityPipeline, batch_size: int, **parameters: Any) -> None:
-        preprocess, _, postprocess = pipeline._sanitize_parameters(**parameters)
-        self.pipeline = pipeline
+    ```python
+    >>> from datasets import Audio, load_dataset
+    >>> from jsqa_hf.scoring import SpeechScorer
+
+    >>> speech = load_dataset("audiofolder", data_dir="calls", split="train").cast_column("audio", Audio(decode=False))
+    >>> speech.map(SpeechScorer("audio"), batched=True)["mos"]
+    ```
+    """
+
+    def __init__(
+        self,
+        column: str = "audio",
+        model: Model = None,
+        *,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        device: Any = None,
+        **parameters: Any,
+    ) -> None:
+        self.column = column
+        self.pipeline = load_pipeline(model, device)
         self.batch_size = batch_size
-        self.preprocess_parameters = {**pipeline._preprocess_params, **preprocess}
-        self.postprocess_parameters = {**pipeline._postprocess_params, **postprocess}
-        self.batch: list[tuple[_Task, dict[str, Any]]] = []
+        self.num_workers = num_workers
+        self.parameters = parameters
+        _make_engine(self.pipeline, batch_size, num_workers, parameters)
 
-    def run(self, paths: Iterable[str | os.PathLike[str] | NothingFound]) -> Iterator[FileScore]:
-        tasks: deque[_Task] = deque()
-        for path in paths:
-            task = self._open(path)
-            tasks.append(task)
-            if len(tasks) >= _READ_AHEAD * self.batch_size:
-                self._flush()
-            while tasks and not tasks[0].waiting:
-                yield self._finish(tasks.popleft())
-        self._flush()
-        while tasks:
-            yield self._finish(tasks.popleft())
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """Score the rows of a batch.
 
-    def _open(self, path: str | os.PathLike[str] | NothingFound) -> _Task:
-        """Decode a file and put its windows into batches; batches that get full are rated."""
-        if isinstance(path, NothingFound):
-            return _Task(path.source, error=path.reason)
-        task = _Task(os.fspath(path))
-        try:
-            samples, sampling_rate = decode_audio(path)
-            task.duration_s = samples.shape[1] / sampling_rate
-            audio = {"array": samples, "sampling_rate": sampling_rate}
-            for window in self.pipeline.preprocess(audio, **self.preprocess_parameters):
-                task.waiting += 1
-                self.batch.append((task, window))
-                if len(self.batch) == self.batch_size:
-                    self._flush()
-        except Exception as error:
-            task.error = _reason(error)
-        return task
+        Args:
+            batch: columns by their names.
 
-    def _flush(self) -> None:
-        batch, self.batch = self.batch, []
-        # Windows of a file that turned out bad further on are not worth rating.
-        rated = [(task, window) for task, window in batch if task.error is None]
-        self._rate(rated)
-        for task, _ in batch:
-            task.waiting -= 1
+        Returns:
+            The new columns `mos`, `mos_low`, `mos_high`, the same three for each further output of the model,
+            `duration_s` and `error`; in rows with an error the numbers are None.
 
-    def _rate(self, batch: Sequence[tuple[_Task, dict[str, Any]]]) -> None:
-        if not batch:
-            return
-        try:
-            outputs = self.pipeline.forward(_collate([window for _, window in batch]))
-        except Exception as error:
-            # Nothing tells which window it was: one by one, only the culprit fails again.
-            if len(batch) > 1:
-                for item in batch:
-                    self._rate([item])
-            else:
-                batch[0][0].error = _reason(error)
-            return
-        for index, (task, window) in enumerate(batch):
-            scores, variances = (outputs[key][index : index + 1] for key in ("scores", "variances"))
-            task.outputs.append({"scores": scores, "variances": variances, "duration_s": window["duration_s"]})
-
-    def _finish(self, task: _Task) -> FileScore:
-        scores: dict[str, float] = {}
-        if task.error is None:
-            try:
-                scores = self.pipeline.postprocess(task.outputs, **self.postprocess_parameters)
-            except Exception as error:
-                task.error = _reason(error)
-        return FileScore(task.file, scores, task.duration_s, task.error)
+        Raises:
+            KeyError: there is no such column.
+        """
+        if self.column not in batch:
+            raise KeyError(
+                f"there is no column {self.column!r} among {sorted(batch)}; name it in SpeechScorer(column=)"
+            )
+        engine = _make_engine(self.pipeline, self.batch_size, self.num_workers, self.parameters)
+        rated = list(engine.run((str(row), value) for row, value in enumerate(batch[self.column])))
+        names = [f"{name}{end}" for name in output_names(self.pipeline) for end in ("", "_low", "_high")]
+        return {
+            **{name: [result.scores.get(name) for result in rated] for name in names},
+            "duration_s": [result.duration_s for result in rated],
+            "error": [result.error for result in rated],
+        }
 
 
-def _collate(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    tensors = {
-        key: pad_sequence([window[key][0] for window in windows], batch_first=True)
-        for key in ("input_values", "attention_mask")
-    }
-    return {**tensors, **{key: [window[key] for window in windows] for key in ("duration_s", "is_last")}}
-
-
-def _reason(error: Exception) -> str:
-    """An error on one line; the type is told only where the message was not written for a user."""
-    text = " ".join((error.reason if isinstance(error, AudioDecodingError) else str(error)).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+def output_names(pipeline: SpeechQualityPipeline) -> list[str]:
+    """Names of a model's outputs, `"mos"` first."""
+    return sorted(pipeline.model.config.mos_output_names, key=lambda name: name != "mos")

@@ -1,0 +1,322 @@
+"""Decoding and rating of many files at the same time, by threads.
+
+Some threads decode files into windows, others rate windows in batches of similar length; results are put back into the
+order of the files. Threads are enough, because the libraries that decode, resample and rate release Python's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from .audio import AudioDecodingError
+from .audio_files import NothingFound
+
+if TYPE_CHECKING:
+    from .pipeline_jsqa import SpeechQualityPipeline
+
+__all__ = ["FileScore", "ScoreEngine"]
+
+# Our choice: so many times the batch size (or the number of threads, if that is more) of windows and of files are read
+# ahead. The more, the more equal are the lengths in a batch, and the more memory is held.
+_READ_AHEAD = 4
+
+# How long an interruption waits for threads that read, in seconds: they may be waiting for standard input.
+_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class FileScore:
+    """What came out for one file.
+
+    Attributes:
+        file: the path as it was given.
+        scores: what `SpeechQualityPipeline` returns (`mos`, `mos_low`, `mos_high`, then further outputs); empty if
+            the file couldn't be scored.
+        duration_s: length of the file in seconds, None if it couldn't be decoded.
+        error: why there are no scores, on one line and without the file's name; None if all is well.
+        curve: quality over time, if it was asked for: one dict for each step, with `start_s`, `end_s`, `mos`,
+            `mos_low`, `mos_high` (None where there is nothing to rate) and `speech_s`.
+    """
+
+    file: str
+    scores: dict[str, float] = field(default_factory=dict)
+    duration_s: float | None = None
+    error: str | None = None
+    curve: list[dict[str, float | None]] | None = None
+
+
+@dataclass(eq=False)
+class _Task:
+    """One input on its way; `outputs` has what the model gave for each window, in the order of time."""
+
+    name: str
+    source: Any
+    duration_s: float | None = None
+    error: str | None = None
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    is_read: bool = False
+    waiting: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all windows have been read and rated."""
+        return self.is_read and not self.waiting
+
+
+@dataclass(eq=False)
+class _Window:
+    task: _Task
+    index: int
+    inputs: dict[str, Any]
+
+    @property
+    def length(self) -> int:
+        return self.inputs["input_values"].shape[-1]
+
+
+class _Stopped(Exception):
+    """Tells a thread that nobody waits for its work any more."""
+
+
+class ScoreEngine:
+    """Rates inputs with threads, for one pass over them.
+
+    Args:
+        pipeline: rates the windows.
+        batch_size: how many windows go through the model together.
+        num_workers: number of threads that decode, and on a CPU also of threads that rate.
+        parameters: call parameters of the pipeline.
+
+    Raises:
+        ValueError: a parameter is out of range.
+    """
+
+    def __init__(
+        self, pipeline: SpeechQualityPipeline, batch_size: int, num_workers: int, parameters: dict[str, Any]
+    ) -> None:
+        preprocess, _, postprocess = pipeline._sanitize_parameters(**parameters)
+        self.pipeline = pipeline
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.preprocess_parameters = {**pipeline._preprocess_params, **preprocess}
+        self.postprocess_parameters = {**pipeline._postprocess_params, **postprocess}
+        self._on_cpu = pipeline.device.type == "cpu"
+        self._cores = torch.get_num_threads()
+        self._capacity = _READ_AHEAD * max(batch_size, num_workers)
+        # One lock for all that follows; whoever changes any of it tells the others.
+        self._changed = threading.Condition()
+        self._tasks: deque[_Task] = deque()
+        self._windows: deque[_Window] = deque()
+        self._reading = 0
+        self._rating = 0
+        self._exhausted = False
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._turn_to_fetch = threading.Lock()
+        self._sources: Iterator[tuple[str, Any]] = iter(())
+
+    def run(self, sources: Iterable[tuple[str, Any]]) -> Iterator[FileScore]:
+        """Rate inputs, reading a bounded number ahead.
+
+        Args:
+            sources: names and inputs, of any number; iterated in other threads, by one at a time.
+
+        Yields:
+            The result of each, in the order of the sources. After a `KeyboardInterrupt` (raised here, or thrown
+            in) first those that were finished but waited for their turn.
+        """
+        self._sources = iter(sources)
+        readers = self._start(self._read, self.num_workers, "read")
+        raters = self._start(self._rate, self.num_workers if self._on_cpu else 1, "rate")
+        try:
+            while (task := self._next_done()) is not None:
+                yield self._finish(task)
+        except KeyboardInterrupt:
+            self._stop()
+            for task in [task for task in self._tasks if task.done]:
+                yield self._finish(task)
+            raise
+        finally:
+            self._stop()
+            self._join(readers, raters)
+
+    def _start(self, target: Any, count: int, name: str) -> list[threading.Thread]:
+        threads = [threading.Thread(target=target, name=f"jsqa-{name}-{i}", daemon=True) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _join(self, readers: Sequence[threading.Thread], raters: Sequence[threading.Thread]) -> None:
+        # Python must not end while a thread computes; one that waits for input does no harm.
+        for thread in raters:
+            thread.join()
+        deadline = time.monotonic() + _PATIENCE_S
+        for thread in readers:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._on_cpu:
+            torch.set_num_threads(self._cores)
+
+    def _next_done(self) -> _Task | None:
+        with self._changed:
+            while True:
+                if self._stopped or (self._exhausted and not self._tasks):
+                    if self._failure is not None:
+                        raise self._failure
+                    return None
+                if self._tasks and self._tasks[0].done:
+                    self._changed.notify_all()
+                    return self._tasks.popleft()
+                # With a limit, because Windows does not interrupt a wait without one.
+                self._changed.wait(1.0)
+
+    def _finish(self, task: _Task) -> FileScore:
+        scores: dict[str, Any] = {}
+        if task.error is None:
+            try:
+                scores = dict(self.pipeline.postprocess(task.outputs, **self.postprocess_parameters))
+            except Exception as error:
+                task.error = _reason(error)
+        return FileScore(task.name, scores, task.duration_s, task.error, scores.pop("curve", None))
+
+    # Threads that read
+
+    def _read(self) -> None:
+        while (task := self._fetch()) is not None:
+            try:
+                for inputs in self._split(task):
+                    self._put(task, inputs)
+            except _Stopped:
+                return
+            except Exception as error:
+                task.error = _reason(error)
+            with self._changed:
+                task.is_read = True
+                self._reading -= 1
+                self._changed.notify_all()
+
+    def _fetch(self) -> _Task | None:
+        """The next input, once the number of those on their way allows it."""
+        with self._turn_to_fetch:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or len(self._tasks) < self._capacity)
+                if self._stopped or self._exhausted:
+                    return None
+            # Outside of the lock: this can wait for standard input.
+            try:
+                task = _Task(*next(self._sources))
+            except BaseException as error:
+                with self._changed:
+                    self._failure = None if isinstance(error, StopIteration) else error
+                    self._exhausted = True
+                    self._changed.notify_all()
+                return None
+            with self._changed:
+                self._tasks.append(task)
+                self._reading += 1
+            return task
+
+    def _split(self, task: _Task) -> Iterator[dict[str, Any]]:
+        if isinstance(task.source, NothingFound):
+            task.error = task.source.reason
+            return
+        samples, sampling_rate, _ = self.pipeline._read(task.source)
+        task.duration_s = max(samples.shape) / sampling_rate
+        yield from self.pipeline.preprocess(
+            {"array": samples, "sampling_rate": sampling_rate}, **self.preprocess_parameters
+        )
+
+    def _put(self, task: _Task, inputs: dict[str, Any]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or len(self._windows) < self._capacity)
+            if self._stopped:
+                raise _Stopped
+            self._windows.append(_Window(task, len(task.outputs), inputs))
+            task.outputs.append({})
+            task.waiting += 1
+            self._changed.notify_all()
+
+    # Threads that rate
+
+    def _rate(self) -> None:
+        try:
+            while batch := self._take():
+                # Windows of a file that turned out bad further on are not worth rating.
+                self._forward([window for window in batch if window.task.error is None])
+                with self._changed:
+                    self._rating -= len(batch)
+                    for window in batch:
+                        window.task.waiting -= 1
+                    self._changed.notify_all()
+        except BaseException as error:
+            with self._changed:
+                self._failure = error
+            self._stop()
+
+    def _take(self) -> list[_Window]:
+        """The window that waits longest, with those nearest to it in length; none if there is no more to come."""
+        with self._changed:
+            self._changed.wait_for(self._has_batch_or_ends)
+            if self._stopped or not self._windows:
+                return []
+            batch = [self._windows.popleft()]
+            nearest = sorted(self._windows, key=lambda window: abs(window.length - batch[0].length))
+            batch += nearest[: self.batch_size - 1]
+            chosen = set(map(id, batch))
+            self._windows = deque(window for window in self._windows if id(window) not in chosen)
+            self._rating += len(batch)
+            if self._on_cpu:
+                # A core for every window, and only if there are fewer windows than cores, several cores for one.
+                # The setting is this thread's own.
+                torch.set_num_threads(max(1, self._cores // (self._rating + len(self._windows))))
+            self._changed.notify_all()
+            return batch
+
+    def _has_batch_or_ends(self) -> bool:
+        # Nobody reads: all have been read, or those who could wait for results, or for standard input.
+        enough = len(self._windows) >= (self.batch_size if self._reading else 1)
+        return self._stopped or enough or (self._exhausted and not self._reading)
+
+    def _forward(self, batch: Sequence[_Window]) -> None:
+        if not batch:
+            return
+        try:
+            outputs = self.pipeline.forward(_collate([window.inputs for window in batch]))
+        except Exception as error:
+            # Nothing tells which window it was: one by one, only the culprit fails again.
+            if len(batch) > 1:
+                for window in batch:
+                    self._forward([window])
+            else:
+                batch[0].task.error = _reason(error)
+            return
+        for row, window in enumerate(batch):
+            scores, variances = (outputs[key][row : row + 1] for key in ("scores", "variances"))
+            about = {key: value for key, value in window.inputs.items() if key not in _TENSORS}
+            window.task.outputs[window.index] = {**about, "scores": scores, "variances": variances}
+
+
+_TENSORS = ("input_values", "attention_mask")
+
+
+def _collate(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    tensors = {key: pad_sequence([window[key][0] for window in windows], batch_first=True) for key in _TENSORS}
+    return {**tensors, **{key: [window[key] for window in windows] for key in windows[0] if key not in _TENSORS}}
+
+
+def _reason(error: Exception) -> str:
+    """An error on one line; the type is told only where the message was not written for a user."""
+    text = " ".join((error.reason if isinstance(error, AudioDecodingError) else str(error)).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
