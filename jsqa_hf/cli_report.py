@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import UsageError
 from .score_formats import printable
 
 if TYPE_CHECKING:
+    from .pipeline_jsqa import SpeechQualityPipeline
     from .report import ReportOptions, Results
     from .scoring import FileScore
 
@@ -82,7 +85,8 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 
 def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, ReportOptions]:
-    from .report import ReportOptions, read_results
+    from .report import ReportOptions, Results, add_curves, choose_players, read_results
+    from .scoring import load_pipeline
 
     given = {
         "title": arguments.title,
@@ -92,33 +96,46 @@ def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, Report
     }
     options = ReportOptions(**{name: value for name, value in given.items() if value is not None})
     if arguments.scores:
-        return read_results(arguments.scores, arguments.root), options
-    return _rate(arguments, options)
+        results = read_results(arguments.scores, arguments.root)
+        if arguments.no_curves:
+            return results, options
+        pipeline = load_pipeline(arguments.model, arguments.device)
+    else:
+        pipeline = load_pipeline(arguments.model, arguments.device)
+        results = Results(_rate(arguments, pipeline), {})
+        options = _as_model(options, pipeline, arguments.model)
+    if arguments.no_curves:
+        return results, options
+    shown = [file for part in choose_players(results.files, options.worst, options.best) for file in part]
+    files, contradicted = add_curves(results.files, shown, pipeline, arguments.batch_size)
+    if contradicted:
+        print(
+            f"jsqa: no quality over time for {len(contradicted)} files: the model rates them otherwise than --scores "
+            f"tells, such as {printable(contradicted[0])}; give the model of the scores with --model",
+            file=sys.stderr,
+        )
+    return results._replace(files=files), options
 
 
-def _rate(arguments: argparse.Namespace, options: ReportOptions) -> tuple[Results, ReportOptions]:
-    from dataclasses import replace
-
+def _rate(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> list[FileScore]:
     from tqdm import tqdm
 
-    from .report import Results
-    from .scoring import find_audio_files, load_pipeline, score_files
+    from .scoring import find_audio_files, score_files
 
-    pipeline = load_pipeline(arguments.model, arguments.device)
-    paths = list(find_audio_files(arguments.paths))
-    scores = score_files(paths, pipeline, batch_size=arguments.batch_size)
+    paths = list(dict.fromkeys(find_audio_files(arguments.paths)))
     quiet = arguments.no_progress or not sys.stderr.isatty()
-    files: dict[str, FileScore] = {}
-    for score in tqdm(scores, total=len(paths), unit="file", file=sys.stderr, disable=quiet):
-        files.setdefault(score.file, score)
+    scores = score_files(paths, pipeline, batch_size=arguments.batch_size)
+    return list(tqdm(scores, total=len(paths), unit="file", file=sys.stderr, disable=quiet))
+
+
+def _as_model(options: ReportOptions, pipeline: SpeechQualityPipeline, name: str | None) -> ReportOptions:
     config = pipeline.model.config
-    options = replace(
+    return replace(
         options,
         scale=tuple(config.mos_score_range),
         sampling_rate=config.sampling_rate,
-        model=arguments.model or "the one that comes with jsqa_hf",
+        model=name or "the one that comes with jsqa_hf",
     )
-    return Results(list(files.values()), {}), options
 
 
 def _write(arguments: argparse.Namespace, results: Results, options: ReportOptions) -> int:
@@ -130,6 +147,11 @@ def _write(arguments: argparse.Namespace, results: Results, options: ReportOptio
     failed = sum(not file.scores for file in results.files)
     size_mb = os.path.getsize(arguments.output) / 1e6
     print(f"{printable(arguments.output)}: {len(names) - failed} of {len(names)} files rated, {size_mb:.1f} MB")
+    if arguments.plots:
+        from .report.plot_files import save_plots
+
+        plots = save_plots(Path(arguments.plots), results, names, groups, options)
+        print(f"{printable(arguments.plots)}: {len(plots)} plots")
     return failed
 
 

@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jsqa_hf.cli import main
-from jsqa_hf.report import ReportOptions, Results, choose_players, read_results, summarise_groups, write_report
+from jsqa_hf.report import (
+    ReportOptions,
+    Results,
+    add_curves,
+    choose_players,
+    read_results,
+    summarise_groups,
+    write_report,
+)
 from jsqa_hf.report.curve_plot import curve_svg
 from jsqa_hf.report.excerpts import cut_excerpt, encode_flac
 from jsqa_hf.report.groups import folder_groups, pattern_groups, strip_group
@@ -345,3 +353,67 @@ def test_the_curve_is_drawn_with_gaps_and_told_in_words(tmp_path: Path) -> None:
     assert line is not None and line[1].count("M") == 2
     assert "lowest MOS 1.50 from 2.0 to 3.0 s, highest 4.00 from 0.0 to 1.0 s" in svg
     assert "nothing to rate" in curve_svg(curve[1:2], 3.0, (1.0, 5.0), 3.0)
+
+
+# ---- Curves and plots of the command
+
+
+def fake_score_files(paths: Any, pipeline: Any, *, curve: bool = False, **kwargs: Any) -> Any:
+    """MOS 3 for every file, and a curve only where it is asked for."""
+    step = {"start_s": 0.0, "end_s": 1.0, "mos": 3.0, "mos_low": 2.5, "mos_high": 3.5, "speech_s": 1.0}
+    for path in paths:
+        yield FileScore(str(path), {"mos": 3.0}, 1.0, curve=[step] if curve else None)
+
+
+def test_curves_come_only_to_files_that_are_shown_and_rated_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jsqa_hf.report.curves.score_files", fake_score_files)
+    paths = [str(write_tone(tmp_path / f"{index}.wav")) for index in range(3)]
+    files = [file_score(paths[0], 3.0001), file_score(paths[1], 3.5), file_score(paths[2], 3.0)]
+    gone = file_score(str(tmp_path / "gone.wav"), 3.0)
+    rated = add_curves([*files, gone], [*files[:2], gone], None)  # type: ignore[arg-type]
+    assert [bool(file.curve) for file in rated.files] == [True, False, False, False]
+    assert rated.contradicted == [paths[1]]
+    assert [file.scores for file in rated.files] == [file.scores for file in [*files, gone]]
+
+
+def test_plots_are_saved_beside_the_page(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason='needs pip install "jsqa_hf[report]"')
+    write_tone(tmp_path / "x" / "a.wav")
+    (tmp_path / "scores.csv").write_text("file,mos\nx/a.wav,3\ny/a.wav,2\n")
+    arguments = ["report", "--scores", str(tmp_path / "scores.csv"), "--root", str(tmp_path), "--no-curves"]
+    assert main([*arguments, "-o", str(tmp_path / "page.html"), "--plots", str(tmp_path / "plots")]) == 0
+    saved = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert saved == {
+        f"{name}.{kind}" for name in ("distribution", "groups", "lowest", "lowest-02") for kind in ("png", "svg")
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ([], "give either files and folders"),
+        (["x", "--scores", "s.csv"], "give either files and folders"),
+        (["x", "--root", "y"], "--root tells where"),
+        (["--scores", "gone.csv"], "gone.csv: No such file"),
+        (["--scores", "s.csv", "--no-curves", "--worst", "-1"], "must be 0 or more"),
+        (["--scores", "s.csv", "--no-curves", "--excerpt-seconds", "nan"], "at least 0.1 seconds"),
+        (["--scores", "s.csv", "--no-curves", "--group-pattern", "("], "not a regular expression"),
+        (["--scores", "s.csv", "--no-curves", "--group-level", "0"], "--group-level must be at least 1"),
+        (["--scores", "s.csv", "--no-curves", "--group-column", "system"], "none of the columns of text ['codec']"),
+        (["--scores", "s.csv", "--no-curves", "-o", "no/where.html"], "no/where.html: No such file"),
+    ],
+)
+def test_wrong_usage_gets_one_line(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.csv").write_text("file,mos,codec\na.wav,3,opus\n")
+    assert main(["report", *arguments]) == 2
+    complaints = capsys.readouterr().err
+    assert complaint in complaints and complaints.count("\n") == 1

@@ -1,5 +1,6 @@
 """`jsqa report`: one page about the quality of many files, that needs no network."""
 
+from .curves import add_curves
 from .groups import GroupSummary, summarise_groups
 from .page import ReportOptions, choose_players, report_groups, write_report
 from .results import Results, read_results
@@ -8,6 +9,7 @@ __all__ = [
     "GroupSummary",
     "ReportOptions",
     "Results",
+    "add_curves",
     "choose_players",
     "read_results",
     "report_groups",

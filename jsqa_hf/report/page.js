@@ -84,7 +84,7 @@
   function drawGroups() {
     if (data.groups.length < 2) {
       byId("groups-section").hidden = true;
-      byId("filter-group-label").hidden = true;
+      byId("filter-group-field").hidden = true;
       return;
     }
     for (const group of data.groups) byId("filter-group").append(html("option", { value: group.name }, group.name));
@@ -238,8 +238,7 @@
   }
   byId("filters").addEventListener("input", refresh);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  // The fields are empty only after the event.
-  byId("filters").addEventListener("reset", () => setTimeout(refresh));
+  byId("filter-clear").addEventListener("click", () => { byId("filters").reset(); refresh(); });
 
   // ---- Players: one at a time, with a cursor in the pictures that can be pressed to seek
   const LEFT = 68, WIDTH = 564, VIEW = 640; // As the pictures are drawn.

@@ -207,7 +207,7 @@ def _overall(mos: np.ndarray) -> dict[str, Any] | None:
 def _player(file: FileScore, name: str, number: int, options: ReportOptions) -> dict[str, Any]:
     """What is shown of one file; without sound and pictures, but with the reason, if it can't be read."""
     record: dict[str, Any] = {"name": name, "number": number, "scores": file.scores, "error": None}
-    curve = getattr(file, "curve", None)
+    curve = file.curve
     try:
         excerpt = cut_excerpt(file.file, options.excerpt_s, options.sampling_rate, curve)
     except (ValueError, OSError) as error:

@@ -57,17 +57,12 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
             scores, error = {}, error or "has no score in the file of results"
         duration_s = _number(row, "duration_s", f"{name}, line {line}")
         curve = row.get("curve") if isinstance(row.get("curve"), list) else None
-        files.append(_file_score(file, scores, duration_s, error, curve))
+        files.append(FileScore(file, scores, duration_s, error, curve))
         known = {"file", "error", "duration_s", "curve", *_score_columns(row)}
         metadata[file] = {key: _text(value) for key, value in row.items() if key not in known}
     if not files:
         raise ValueError(f"{name}: holds no results; write them with jsqa score DIR --output {name}")
     return Results(files, metadata)
-
-
-def _file_score(file: str, scores: dict[str, float], duration_s: float | None, error: str | None, curve: Any) -> Any:
-    further = {} if curve is None else {"curve": curve}
-    return FileScore(file, scores, duration_s, error, **further)
 
 
 def _rows(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
