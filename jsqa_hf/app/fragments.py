@@ -27,18 +27,18 @@ CSS = """
   background: var(--block-background-fill); color: var(--body-text-color); overflow-wrap: anywhere; }
 .jsqa-value { font-size: 2.4rem; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .jsqa-value small { font-size: 1rem; font-weight: 400; }
-.jsqa-note { color: var(--body-text-color-subdued); font-size: 0.9rem; }
-.jsqa-problem { border-color: var(--error-border-color, #b91c1c); border-left-width: 6px; }
-.jsqa-plot svg { display: block; width: 100%; height: auto; overflow: visible; }
+.jsqa-note { font-size: 0.9rem; opacity: 0.8; }
+.jsqa-problem { border-color: #b91c1c; border-left-width: 6px; }
+.jsqa-plot svg { display: block; width: 100%; height: auto; }
 .jsqa-plot text { font-size: 12px; fill: var(--body-text-color); }
-.jsqa-plot .wave { fill: var(--body-text-color-subdued); }
-.jsqa-plot .axis, .jsqa-plot .grid { stroke: var(--body-text-color-subdued); fill: none; }
-.jsqa-plot .grid { stroke-opacity: 0.35; }
+.jsqa-plot .wave { fill: var(--body-text-color); fill-opacity: 0.7; }
+.jsqa-plot .axis, .jsqa-plot .grid { stroke: var(--body-text-color); stroke-opacity: 0.6; fill: none; }
+.jsqa-plot .grid { stroke-opacity: 0.25; }
 .jsqa-plot .band { fill: var(--color-accent); fill-opacity: 0.25; }
 .jsqa-plot .line { stroke: var(--color-accent); stroke-width: 2.5; fill: none; }
 .jsqa-plot .whole { stroke: var(--body-text-color); stroke-dasharray: 4 4; fill: none; }
 .jsqa-plot svg.bar { max-width: 300px; }
-@media (max-width: 600px) { .jsqa-plot text { font-size: 18px; } .jsqa-plot .bar text { font-size: 12px; } }
+@media (max-width: 600px) { .jsqa-plot text { font-size: 20px; } .jsqa-plot .bar text { font-size: 12px; } }
 """
 
 
@@ -130,12 +130,14 @@ def comparison_html(comparison: Comparison, names: tuple[str, str], scale: tuple
     better = "A" if comparison.better == "a" else "B"
     at_least = "at least " if comparison.beyond_scale else ""
     error = "" if comparison.jnds_error is None else f", give or take {comparison.jnds_error:.1f}"
-    verdict = "less than one just-noticeable difference" if comparison.below_one_jnd else "apart"
+    note = (
+        "Less than one just-noticeable difference (JND)" if comparison.below_one_jnd else "Just-noticeable differences"
+    )
     return (
         '<div class="jsqa-cards"><div class="jsqa-card">'
-        f'<div class="jsqa-value"><small>{at_least}</small>{comparison.jnds:.1f} <small>JND</small></div>'
-        f'<div class="jsqa-note">{verdict}{error}</div>'
-        f"<div>{comparison.probability_noticed:.0%} of listeners would notice a difference.</div>"
+        f'<div class="jsqa-value"><small>{at_least}</small>{comparison.jnds:.1f} <small>JND apart</small></div>'
+        f'<div class="jsqa-note">{note}{error}</div>'
+        f"<div>About {comparison.probability_noticed:.0%} of listeners would notice a difference.</div>"
         f"<div>{better} sounds better, with a confidence of {comparison.better_confidence:.0%}.</div></div>"
         f"{_side('A', names[0], comparison.mos_a, scale)}{_side('B', names[1], comparison.mos_b, scale)}</div>"
     )

@@ -19,7 +19,7 @@ class AppLimits:
     """Limits of the app. The defaults are our choice: what a CPU with two cores answers within seconds.
 
     Args:
-        file_mb: Largest file in MB (10^6 bytes).
+        file_mb: Largest file in MB, of 2^20 bytes as Gradio counts them.
         duration_s: Longest clip in seconds.
         files: Most files in one table.
         waiting: Most requests that wait for their turn; further ones are told to come back.
@@ -41,7 +41,7 @@ class AppLimits:
     @property
     def file_bytes(self) -> int:
         """Largest file in bytes."""
-        return round(self.file_mb * 1e6)
+        return round(self.file_mb * 2**20)
 
 
 class Clip(NamedTuple):

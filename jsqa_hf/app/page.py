@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline_jsqa import SpeechQualityPipeline
@@ -21,7 +21,8 @@ __all__ = ["MissingGradio", "launch_app", "make_app"]
 # Our choice: uploads are looked for every ten minutes and deleted after an hour, and all of them at the end.
 _DELETE_EVERY_S, _DELETE_AFTER_S = 600, 3600
 
-_HEADERS = ["file", "MOS", "low", "high", "seconds", "problem"]
+# The columns of the table, with their widths in pixels.
+_COLUMNS = {"file": 240, "MOS": 80, "low": 80, "high": 80, "seconds": 100, "problem": 600}
 
 
 class MissingGradio(ImportError):
@@ -39,7 +40,10 @@ def _import_gradio() -> Any:
 
 
 def make_app(
-    pipeline: SpeechQualityPipeline, comparer: Comparer | str = "no model was given", limits: AppLimits | None = None
+    pipeline: SpeechQualityPipeline,
+    comparer: Comparer | str = "no model was given",
+    limits: AppLimits | None = None,
+    examples: Sequence[str | os.PathLike[str]] = (),
 ) -> Any:
     """Build the page.
 
@@ -47,6 +51,7 @@ def make_app(
         pipeline: Rates the clips, see `jsqa_hf.scoring.load_pipeline`.
         comparer: Compares them, see `jsqa_hf.comparison.load_comparer`; a text tells visitors why there is none.
         limits: What is refused.
+        examples: Clips to click on; everybody who opens the page can load them.
 
     Returns:
         `gradio.Blocks`, for `launch_app`.
@@ -65,7 +70,7 @@ def make_app(
             "without a clean reference."
         )
         with gr.Tab("Score"):
-            _add_score_tab(gr, actions)
+            _add_score_tab(gr, actions, [os.fspath(path) for path in examples])
         with gr.Tab("Compare"):
             _add_compare_tab(gr, actions)
         with gr.Tab("Many files"):
@@ -81,10 +86,12 @@ def _audio(gr: Any, label: str, name: str) -> Any:
     return gr.Audio(label=label, type="filepath", elem_id=name, buttons=[])
 
 
-def _add_score_tab(gr: Any, actions: Actions) -> None:
+def _add_score_tab(gr: Any, actions: Actions, examples: list[str]) -> None:
     with gr.Row():
         with gr.Column(min_width=340):
             audio = _audio(gr, "Clip", "score-clip")
+            if examples:
+                gr.Examples(examples, audio, label="Clips to try", cache_examples=False, api_visibility="private")
             score = gr.HTML(hint_html(SCORE_HINT), elem_id="score-result")
         with gr.Column(min_width=340):
             plots = gr.HTML(elem_id="score-plots")
@@ -92,6 +99,10 @@ def _add_score_tab(gr: Any, actions: Actions) -> None:
 
 
 def _add_compare_tab(gr: Any, actions: Actions) -> None:
+    gr.Markdown(
+        "Best for the same words by the same voice: between others, the distance also holds what is said and who says "
+        "it. About a quarter of listeners notice one just-noticeable difference (JND)."
+    )
     with gr.Row():
         clips = [_audio(gr, "Clip A", "clip-a"), _audio(gr, "Clip B", "clip-b")]
     result = gr.HTML(actions.compare(None, None), elem_id="compare-result")
@@ -108,7 +119,13 @@ def _add_many_tab(gr: Any, actions: Actions) -> None:
     )
     with gr.Row():
         start, stop = gr.Button("Rate all", variant="primary"), gr.Button("Stop")
-    table = gr.Dataframe(headers=_HEADERS, interactive=False, wrap=True, elem_id="many-result")
+    table = gr.Dataframe(
+        headers=list(_COLUMNS),
+        column_widths=list(_COLUMNS.values()),
+        interactive=False,
+        wrap=True,
+        elem_id="many-result",
+    )
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="many-download")
 
     def rate_all(paths: list[str] | None) -> Iterator[tuple[Any, Any]]:
@@ -119,7 +136,7 @@ def _add_many_tab(gr: Any, actions: Actions) -> None:
         try:
             for result in actions.score_many(paths):
                 results.append(result)
-                yield [_row(each) for each in results], gr.update(visible=False)
+                yield _as_table(results), gr.update(visible=False)
         except ValueError as error:
             raise gr.Error(str(error), title="Too many files", print_exception=False) from error
         with tempfile.TemporaryDirectory() as folder:
@@ -127,20 +144,23 @@ def _add_many_tab(gr: Any, actions: Actions) -> None:
             with open(path, "w", encoding="utf-8", newline="") as stream:
                 stream.write(scores_csv(results, actions.pipeline.model.config.mos_output_names))
             # Gradio serves a copy of its own.
-            yield [_row(each) for each in results], gr.update(value=path, visible=True)
+            yield _as_table(results), gr.update(value=path, visible=True)
 
     running = start.click(rate_all, files, [table, download], api_visibility="private")
     stop.click(None, cancels=[running], api_visibility="private")
 
 
-def _row(result: FileScore) -> list[Any]:
-    numbers = [result.scores.get(name) for name in ("mos", "mos_low", "mos_high")]
-    return [
-        result.file,
-        *(None if number is None else round(number, 2) for number in numbers),
-        None if result.duration_s is None else round(result.duration_s, 1),
-        result.error or "",
+def _as_table(results: list[FileScore]) -> Any:
+    """Numbers stay numbers, so that the table sorts by them, but are shown with fixed decimals."""
+    import pandas
+
+    rows = [
+        (each.file, *(each.scores.get(name) for name in ("mos", "mos_low", "mos_high")), each.duration_s, each.error)
+        for each in results
     ]
+    table = pandas.DataFrame(rows, columns=list(_COLUMNS))
+    decimals = {"MOS": "{:.2f}", "low": "{:.2f}", "high": "{:.2f}", "seconds": "{:.1f}"}
+    return table.style.format(decimals, na_rep="")
 
 
 def launch_app(
@@ -180,7 +200,7 @@ def launch_app(
         quiet=not block,
         allowed_paths=[],
         max_file_size=limits.file_bytes,
-        footer_links=["settings"],
+        footer_links=[],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
