@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import datasets
 from transformers import TrainingArguments, set_seed
+from transformers.utils import logging
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAModel
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
@@ -33,6 +34,8 @@ from jsqa_hf.training import (
     run_script,
     run_training,
 )
+
+logger = logging.get_logger(__name__)
 
 EVALUATION_SEED_OFFSET = 1_000_000
 
@@ -131,8 +134,13 @@ def build_generator(args: PretrainingArguments, noise: datasets.Dataset | None, 
         "clearly_different": args.min_step_db,
     }
     selection = make_distortions(
-        args.distortions, {name: rows for name, rows in sources.items() if rows}, {"noise": noise_options}
+        args.distortions,
+        {name: rows for name, rows in sources.items() if rows},
+        {"noise": noise_options},
+        accept=lambda distortion: JNDPairGenerator(distortions=[distortion], levels=args.levels),
     )
+    for name, reason in selection.left_out.items():
+        logger.warning(f"without {name}: {reason}")
     return JNDPairGenerator(
         distortions=selection.chains,
         levels=args.levels,
