@@ -10,11 +10,11 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
 from . import __version__
 from .cli_demo import add_demo_parser
@@ -22,10 +22,8 @@ from .cli_errors import UsageError
 from .cli_export import add_export_parser
 from .cli_pairs import add_distortions_parser, add_pairs_parser
 from .cli_report import add_report_parser
-from .score_formats import FORMATS, make_writer, printable
-
-if TYPE_CHECKING:
-    from .scoring import FileScore
+from .cli_score import add_score_parser
+from .score_formats import printable
 
 __all__ = ["main"]
 
@@ -81,93 +79,6 @@ def _make_parser() -> argparse.ArgumentParser:
     add_demo_parser(subparsers)
     add_export_parser(subparsers)
     return parser
-
-
-def add_score_parser(subparsers: Any) -> None:
-    """Add `jsqa score`."""
-    parser = subparsers.add_parser(
-        "score",
-        help="rate audio files",
-        description="Rate the speech quality of audio files (and of the sound of video files).",
-        epilog="Exit code: 0 if all files were rated, 1 if some were not (the reason is on stderr and in the column "
-        "'error'), 2 for wrong usage.",
-    )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="file, folder (searched with all below it), pattern such as 'calls/**/*.wav', or - to read such paths "
-        "from standard input, one per line",
-    )
-    parser.add_argument(
-        "--model", metavar="M", help="checkpoint folder or name on the Hub (default: the embedded model)"
-    )
-    parser.add_argument(
-        "--format", choices=FORMATS, help="default: by the suffix of --output; table on a terminal, else csv"
-    )
-    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="default: 8, on a CPU 1")
-    parser.add_argument(
-        "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
-    )
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
-    parser.set_defaults(run=run_score)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-_positive.__name__ = "number (1 or more)"
-
-
-def run_score(arguments: argparse.Namespace) -> int:
-    """Rate files and write a row for each as soon as it is rated."""
-    with _only_our_messages():
-        from .scoring import AUDIO_EXTENSIONS, find_audio_files, load_pipeline, score_files
-
-        if arguments.output and os.path.splitext(arguments.output)[1].lower() in AUDIO_EXTENSIONS:
-            raise UsageError(f"--output {printable(arguments.output)} is the name of an audio file, not of a table")
-        try:
-            pipeline = load_pipeline(arguments.model, arguments.device)
-        except (OSError, ValueError, RuntimeError, AssertionError) as error:
-            raise UsageError(f"the model can't be loaded: {' '.join(str(error).split())}") from error
-        paths, total = find_audio_files(arguments.paths), None
-        show_progress = sys.stderr.isatty() and not arguments.no_progress
-        if show_progress and "-" not in arguments.paths:
-            listed = list(paths)
-            paths, total = iter(listed), len(listed)
-        format_name = arguments.format or _default_format(arguments.output)
-        with _open_output(arguments.output, format_name) as stream:
-            write = make_writer(format_name, stream, pipeline.model.config.mos_output_names)
-            results = score_files(paths, pipeline, batch_size=arguments.batch_size)
-            return _write_results(results, write, total, show_progress)
-
-
-def _write_results(
-    results: Iterator[FileScore], write: Callable[[FileScore], None], total: int | None, show_progress: bool
-) -> int:
-    from tqdm import tqdm
-
-    failed = 0
-    with tqdm(total=total, unit="file", file=sys.stderr, disable=not show_progress) as bar:
-        for result in results:
-            with tqdm.external_write_mode(file=sys.stdout):
-                write(result)
-                if result.error is not None:
-                    failed += 1
-                    _complain(f"{printable(result.file)}: {printable(result.error)}")
-            bar.update()
-    return EXIT_SOME_FAILED if failed else EXIT_OK
-
-
-def _default_format(output: str | None) -> str:
-    if output is None:
-        return "table" if sys.stdout.isatty() else "csv"
-    return "jsonl" if output.lower().endswith(".jsonl") else "csv"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""How the results of `jsqa score` are written: a table for the eye, CSV and JSON lines for programs.
+"""How the results of `jsqa score` are written and read: a table for the eye, CSV, JSON lines and Parquet for programs.
 
-Rows are flushed one by one, so that an interrupted run keeps all that was finished.
+Rows of text are flushed one by one, so that an interrupted run keeps all that was finished.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from .scoring import FileScore
 
-__all__ = ["FORMATS", "make_writer", "printable"]
+__all__ = ["FORMATS", "make_writer", "number_columns", "printable", "record"]
 
-FORMATS = ("table", "csv", "jsonl")
+FORMATS = ("table", "csv", "jsonl", "parquet")
 
 
-def make_writer(format_name: str, stream: TextIO, output_names: Sequence[str]) -> Callable[[FileScore], None]:
+def make_writer(
+    format_name: str, stream: TextIO, output_names: Sequence[str], *, curve: bool = False, header: bool = True
+) -> Callable[[FileScore], None]:
     """Start a file of results: write what comes before the first row.
 
     - `csv`: the columns `file`, `mos`, `mos_low`, `mos_high`, `duration_s`, the same three for each further output of
@@ -29,20 +31,23 @@ def make_writer(format_name: str, stream: TextIO, output_names: Sequence[str]) -
     - `table`: numbers with 3 decimals in columns, `-` where there is none, and the file last.
 
     Args:
-        format_name: one of `FORMATS`.
+        format_name: `"table"`, `"csv"` or `"jsonl"`.
         stream: where to write, opened with `newline=""`.
         output_names: names of the model's outputs, among them `"mos"`.
+        curve: whether objects have the key `curve`; of no effect in a table and in CSV.
+        header: whether to write what comes before the first row; False to go on with a file.
 
     Returns:
         A function that writes one result and flushes.
     """
     further = [name for name in output_names if name != "mos"]
     if format_name == "jsonl":
-        return lambda result: _write_line(stream, json.dumps(_record(result, further)))
+        return lambda result: _write_line(stream, json.dumps(record(result, output_names, curve)))
     if format_name == "csv":
-        return _csv_writer(stream, further)
+        return _csv_writer(stream, output_names, header)
     names = ["mos", "mos_low", "mos_high", "duration_s", *further]
-    _write_line(stream, " ".join(f"{name:>10}" for name in names) + "  file")
+    if header:
+        _write_line(stream, " ".join(f"{name:>10}" for name in names) + "  file")
     return lambda result: _write_line(stream, _table_row(result, names))
 
 
@@ -56,10 +61,29 @@ def _write_line(stream: TextIO, line: str) -> None:
     stream.flush()
 
 
-def _columns(further: Sequence[str]) -> list[str]:
-    """Names of the columns with numbers."""
+def number_columns(output_names: Sequence[str]) -> list[str]:
+    """Names of the columns with numbers, for the names of a model's outputs."""
+    further = [name for name in output_names if name != "mos"]
     triples = [[name, f"{name}_low", f"{name}_high"] for name in ("mos", *further)]
     return [*triples[0], "duration_s", *(name for triple in triples[1:] for name in triple)]
+
+
+def record(result: FileScore, output_names: Sequence[str], curve: bool = False) -> dict[str, Any]:
+    """A result as an object for JSON, with 4 decimals.
+
+    Args:
+        result: of any file.
+        output_names: names of the model's outputs.
+        curve: whether to add the key `curve`.
+    """
+    numbers = {name: round(value, 4) for name, value in _numbers(result).items()}
+    row = {"file": result.file, **{name: numbers.get(name) for name in number_columns(output_names)}}
+    steps = {"curve": None if result.curve is None else [_rounded(step) for step in result.curve]} if curve else {}
+    return {**row, **steps, "error": result.error}
+
+
+def _rounded(step: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 4) for name, value in step.items()}
 
 
 def _numbers(result: FileScore) -> dict[str, float]:
@@ -67,19 +91,15 @@ def _numbers(result: FileScore) -> dict[str, float]:
     return {**result.scores, **duration}
 
 
-def _record(result: FileScore, further: Sequence[str]) -> dict[str, str | float | None]:
-    numbers = {name: round(value, 4) for name, value in _numbers(result).items()}
-    return {"file": result.file, **{name: numbers.get(name) for name in _columns(further)}, "error": result.error}
-
-
-def _csv_writer(stream: TextIO, further: Sequence[str]) -> Callable[[FileScore], None]:
-    columns = _columns(further)
+def _csv_writer(stream: TextIO, output_names: Sequence[str], header: bool) -> Callable[[FileScore], None]:
+    columns = number_columns(output_names)
 
     def write(result: FileScore) -> None:
         numbers = {name: f"{value:.4f}" for name, value in _numbers(result).items()}
         _write_line(stream, _csv_row([result.file, *(numbers.get(name, "") for name in columns), result.error or ""]))
 
-    _write_line(stream, _csv_row(["file", *columns, "error"]))
+    if header:
+        _write_line(stream, _csv_row(["file", *columns, "error"]))
     return write
 
 

@@ -24,7 +24,7 @@ from small import SAMPLING_RATE, small_config
 import jsqa_hf
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, scoring
 from jsqa_hf.cli import main
-from jsqa_hf.score_formats import FORMATS, make_writer, printable
+from jsqa_hf.score_formats import make_writer, printable
 from jsqa_hf.scoring import FileScore
 
 NUMBERS = ["mos", "mos_low", "mos_high", "duration_s"]
@@ -265,7 +265,7 @@ def test_an_odd_name_goes_through_the_whole_command(
     except OSError:
         pytest.skip("this file system doesn't take such names")
     (folder / os.fsdecode(b"bad\xff.wav")).touch()
-    for format_name in FORMATS:
+    for format_name in ("table", "csv", "jsonl"):
         assert score(".", "--format", format_name) == 1
         captured = capsysbinary.readouterr()
         assert rb"jsqa: ./bad\udcff.wav: is empty" in captured.err

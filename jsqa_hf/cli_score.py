@@ -1,0 +1,261 @@
+"""`jsqa score`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli_errors import UsageError
+from .score_formats import FORMATS, make_writer, printable
+
+if TYPE_CHECKING:
+    from .pipeline_jsqa import SpeechQualityPipeline
+    from .score_processes import Processes
+    from .score_results import ResultsFile
+    from .scoring import FileScore, NothingFound
+
+_EXAMPLES = """\
+examples:
+  jsqa score call.wav
+  jsqa score recordings/ 'archive/**/*.opus' --output scores.csv      # run it again to go on after a break
+  find . -name '*.wav' | jsqa score - --format jsonl
+  accelerate launch --num_processes 8 -m jsqa_hf score recordings/ --output scores.parquet
+
+Exit code: 0 if all files were rated, 1 if some were not (the reason is on stderr and in the column 'error'), 2 for
+wrong usage, 130 if interrupted.
+"""
+
+
+def add_score_parser(subparsers: Any) -> None:
+    """Add `jsqa score`."""
+    parser = subparsers.add_parser(
+        "score",
+        help="rate audio files",
+        description="Rate the speech quality of audio files (and of the sound of video files).",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="file, folder (searched with all below it), pattern such as 'calls/**/*.wav', or - to read such paths "
+        "from standard input, one per line; each path is rated once",
+    )
+    parser.add_argument(
+        "--model", metavar="M", help="checkpoint folder or name on the Hub (default: the embedded model)"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="default: by the suffix of --output; table on a terminal, else csv"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="write there instead of to standard output; what is there is not rated again"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="throw away what is in --output and start again")
+    parser.add_argument("--retry-failed", action="store_true", help="rate files again that have an error in --output")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="default: 8, on a CPU 1")
+    parser.add_argument(
+        "--num-workers",
+        type=_positive,
+        metavar="N",
+        help="threads that decode, and on a CPU also threads that rate (default: one for each core, at most 16)",
+    )
+    parser.add_argument(
+        "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
+    )
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    parser.set_defaults(run=run_score)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+_positive.__name__ = "number (1 or more)"
+
+
+def run_score(arguments: argparse.Namespace) -> int:
+    """Rate files and write a row for each as soon as it is rated; returns the exit code."""
+    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
+
+    format_name = arguments.format or _default_format(arguments.output)
+    _check_output(arguments, format_name)
+    with _only_our_messages():
+        from .score_processes import launched_processes
+
+        with launched_processes() as processes:
+            failed = _score(arguments, format_name, processes)
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _score(arguments: argparse.Namespace, format_name: str, processes: Processes) -> int:
+    """Rate this process's share of the files; returns the number of failed ones of all processes."""
+    from .cli import _open_output
+    from .scoring import load_pipeline, output_names, score_files
+
+    if processes.count > 1 and not _is_kept(arguments, format_name):
+        raise UsageError("several processes need --output FILE with the format csv, jsonl or parquet")
+    try:
+        pipeline = load_pipeline(arguments.model, processes.device(arguments.device))
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
+        raise UsageError(f"the model can't be loaded: {' '.join(str(error).split())}") from error
+    with ExitStack() as stack:
+        if _is_kept(arguments, format_name):
+            results = _results_file(arguments, format_name, pipeline, processes)
+            known_failures, paths, total = _missing_files(arguments, results, processes)
+            write = stack.enter_context(results.writer(processes.index))
+        else:
+            results, known_failures = None, []
+            paths, total = _listed(arguments, _unique(arguments.paths, lambda _: True))
+            stream = stack.enter_context(_open_output(arguments.output, format_name))
+            write = make_writer(format_name, stream, output_names(pipeline))
+        scores = score_files(paths, pipeline, batch_size=arguments.batch_size, num_workers=arguments.num_workers)
+        show = _shows_progress(arguments) and processes.is_main
+        failed = _write_results(scores, write, total, show)
+    failed = processes.total(failed + len(known_failures))
+    if results is not None and processes.is_main:
+        results.finish()
+    return failed
+
+
+def _is_kept(arguments: argparse.Namespace, format_name: str) -> bool:
+    """Whether the output is one that a later run can go on with; not so for pipes, devices and tables."""
+    output = arguments.output
+    return output is not None and format_name != "table" and (os.path.isfile(output) or not os.path.exists(output))
+
+
+def _check_output(arguments: argparse.Namespace, format_name: str) -> None:
+    from .audio_files import AUDIO_EXTENSIONS
+
+    output = arguments.output
+    if output and os.path.splitext(output)[1].lower() in AUDIO_EXTENSIONS:
+        raise UsageError(f"--output {printable(output)} is the name of an audio file, not of a table")
+    if format_name == "parquet" and not _is_kept(arguments, format_name):
+        raise UsageError("Parquet needs --output FILE, with a name that is not a folder or a device")
+    if (arguments.overwrite or arguments.retry_failed) and not _is_kept(arguments, format_name):
+        raise UsageError("--overwrite and --retry-failed need --output FILE with the format csv, jsonl or parquet")
+
+
+def _results_file(
+    arguments: argparse.Namespace, format_name: str, pipeline: SpeechQualityPipeline, processes: Processes
+) -> ResultsFile:
+    from .score_results import ResultsFile, describe_model
+    from .scoring import output_names
+
+    results = ResultsFile(
+        arguments.output, format_name, output_names(pipeline), describe_model(pipeline), processes=processes.count
+    )
+    complaint = None
+    if processes.is_main:
+        try:
+            results.start(arguments.overwrite, arguments.retry_failed)
+        except (OSError, ValueError) as error:
+            complaint = (isinstance(error, OSError) and error.strerror) or str(error)
+    complaint = processes.from_main(complaint)
+    if complaint:
+        raise UsageError(f"--output {printable(arguments.output)}: {complaint}")
+    return results
+
+
+def _missing_files(
+    arguments: argparse.Namespace, results: ResultsFile, processes: Processes
+) -> tuple[list[str], Iterable[str | NothingFound], int | None]:
+    """Files that failed before, those that this process is to rate, and their number as far as known."""
+    from .cli import _complain
+
+    failed: list[str] = []
+
+    def is_missing(name: str) -> bool:
+        if results.has_error(name):
+            failed.append(name)
+        return results.is_missing(name)
+
+    if results.done:
+        errors = sum(results.done.values())
+        again = f", {errors} of them with errors (--retry-failed tries these again)" if errors else ""
+        _complain(f"{printable(arguments.output)} has {len(results.done)} files already{again}")
+    if processes.count == 1:
+        return failed, *_listed(arguments, _unique(arguments.paths, is_missing))
+    # Listed once: nodes can see a shared folder at different times, and only the main process has standard input.
+    missing = list(_unique(arguments.paths, is_missing)) if processes.is_main else []
+    share = list(processes.share(processes.from_main(missing)))
+    return failed, share, len(share)
+
+
+def _unique(inputs: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str | NothingFound]:
+    from .audio_files import NothingFound, find_audio_files
+
+    seen: set[str] = set()
+    for path in find_audio_files(inputs):
+        name = path.source if isinstance(path, NothingFound) else path
+        if name not in seen:
+            seen.add(name)
+            if wanted(name):
+                yield path
+
+
+def _shows_progress(arguments: argparse.Namespace) -> bool:
+    return sys.stderr.isatty() and not arguments.no_progress
+
+
+def _listed(
+    arguments: argparse.Namespace, paths: Iterator[str | NothingFound]
+) -> tuple[Iterable[str | NothingFound], int | None]:
+    """Paths with their number, which only a progress bar is worth waiting for."""
+    if not _shows_progress(arguments) or "-" in arguments.paths:
+        return paths, None
+    listed = list(paths)
+    return listed, len(listed)
+
+
+def _write_results(
+    results: Iterator[FileScore], write: Callable[[FileScore], None], total: int | None, show_progress: bool
+) -> int:
+    from tqdm import tqdm
+
+    from .cli import _complain
+
+    failed = 0
+
+    def take(result: FileScore) -> None:
+        nonlocal failed
+        with tqdm.external_write_mode(file=sys.stdout):
+            write(result)
+            if result.error is not None:
+                failed += 1
+                _complain(f"{printable(result.file)}: {printable(result.error)}")
+        bar.update()
+
+    with tqdm(total=total, unit="file", file=sys.stderr, disable=not show_progress) as bar:
+        try:
+            for result in results:
+                take(result)
+        except KeyboardInterrupt as interruption:
+            for result in _finished(results, interruption):
+                take(result)
+            raise
+    return failed
+
+
+def _finished(results: Any, interruption: KeyboardInterrupt) -> Iterator[FileScore]:
+    """What was finished when an interruption came while a row was written."""
+    try:
+        yield results.throw(interruption)
+        yield from results
+    except (KeyboardInterrupt, StopIteration):
+        return
+
+
+def _default_format(output: str | None) -> str:
+    if output is None:
+        return "table" if sys.stdout.isatty() else "csv"
+    suffix = Path(output).suffix.lower()
+    return suffix[1:] if suffix in (".jsonl", ".parquet") else "csv"
