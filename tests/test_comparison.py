@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,11 @@ from small import SAMPLING_RATE, small_config
 import jsqa_hf
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf import comparison as module
+from jsqa_hf.cli import main
 from jsqa_hf.comparison import Comparer, Comparison, compare, load_comparer
+from jsqa_hf.comparison_formats import as_text
+from jsqa_hf.jnd_matrix import ProjectedFiles, find_outliers, jnd_rows, project_files
+from jsqa_hf.scoring import NothingFound
 
 # Small enough that clips of the small, untrained model lie on it.
 CALIBRATION = {"distances": [0.0, 0.1, 0.4], "jnds": [0.0, 1.0, 7.0], "error_jnds": 0.5}
@@ -172,3 +180,207 @@ def test_models_that_can_not_compare_are_refused(
 @pytest.mark.skipif(not jsqa_hf.DEFAULT_COMPARISON_CHECKPOINT.is_dir(), reason="no model for comparisons comes along")
 def test_the_default_model_is_calibrated() -> None:
     assert load_comparer(device="cpu").scale.pairs > 0
+
+
+# Many clips.
+
+
+def write(path: Path, samples: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, SAMPLING_RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: in `x` five clips that sound alike and one that doesn't, in `y` two, and a bad one."""
+    for number in range(5):
+        write(tmp_path / "x" / f"{number}.wav", noise(seed=number))
+    write(tmp_path / "x" / "odd.wav", np.cumsum(noise(seed=9)).astype(np.float32) * 0.1)
+    write(tmp_path / "y" / "6.wav", noise(0.7, seed=6))
+    write(tmp_path / "y" / "7.wav", noise(0.7, seed=7, level=0.2))
+    (tmp_path / "y" / "text.wav").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_matrix_holds_what_the_comparison_of_two_says(comparer: Comparer, folder: Path) -> None:
+    paths = ["x/0.wav", "y/text.wav", "y/6.wav", "x/odd.wav", NothingFound("z/*.wav", "no match")]
+    projected = project_files(paths, comparer)
+    assert projected.files == ["x/0.wav", "y/6.wav", "x/odd.wav"]
+    assert list(projected.errors) == ["y/text.wav", "z/*.wav"]
+    assert "is not audio" in projected.errors["y/text.wav"]
+    assert "text.wav" not in projected.errors["y/text.wav"]
+    matrix = np.array(list(jnd_rows(projected, comparer)))
+    assert (np.diag(matrix) == 0).all()
+    assert (matrix == matrix.T).all()
+    for row, a in enumerate(projected.files):
+        for column, b in enumerate(projected.files):
+            assert matrix[row, column] == pytest.approx(comparer.compare(a, b).jnds, abs=1e-6)
+
+
+def planted(jnds: list[list[float]]) -> ProjectedFiles:
+    """Files at given places, in JNDs of a straight scale: not on the sphere, but distances are all that counts."""
+    return ProjectedFiles([f"{number}.wav" for number in range(len(jnds))], 0.1 * np.array(jnds))
+
+
+@pytest.fixture
+def straight(comparer: Comparer) -> Comparer:
+    """A comparer on whose scale a distance of 0.1 is a JND."""
+    made = Comparer(comparer.model, comparer.pipeline)
+    made.scale = replace(made.scale, distances=[0.0, 10.0], jnds=[0.0, 100.0])
+    return made
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(5, 30), st.integers(0, 10_000), st.floats(10, 90))
+def test_a_file_far_from_its_group_is_the_outlier(comparer: Comparer, size: int, seed: int, away: float) -> None:
+    straight = Comparer(comparer.model, comparer.pipeline)
+    straight.scale = replace(straight.scale, distances=[0.0, 10.0], jnds=[0.0, 100.0])
+    places = np.random.default_rng(seed).uniform(0, 0.5, (size, 3))
+    places[seed % size, 0] += away
+    # Another group, far away and scattered, must not matter.
+    others = np.random.default_rng(seed).uniform(200, 300, (7, 3))
+    rows = find_outliers(planted([*places.tolist(), *others.tolist()]), straight, ["a"] * size + ["b"] * len(others))
+    assert [row.file for row in rows if row.is_outlier and row.group == "a"] == [f"{seed % size}.wav"]
+
+
+def test_distances_and_scores_are_those_of_the_published_formula(straight: Comparer) -> None:
+    places = np.random.default_rng(0).normal(0, 3, (9, 4))
+    rows = find_outliers(planted(places.tolist()), straight, ["a"] * 9)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    medians = np.array([np.median(np.delete(apart[index], index)) for index in range(9)])
+    assert [row.median_jnds for row in rows] == pytest.approx(medians.tolist())
+    z = 0.6745 * (medians - np.median(medians)) / np.median(np.abs(medians - np.median(medians)))
+    assert [row.robust_z for row in rows] == pytest.approx(z.tolist())
+
+
+def test_what_is_no_jnd_farther_away_or_in_a_small_group_is_no_outlier(straight: Comparer) -> None:
+    uniform = [[0.001 * number] for number in range(9)]
+    rows = find_outliers(planted([*uniform, [0.9]]), straight, ["a"] * 10)
+    assert rows[-1].robust_z > 100
+    assert not any(row.is_outlier for row in rows)
+    rows = find_outliers(planted([[0.0], [0.1], [0.2], [50.0], [0.0]]), straight, [*"aaaab"])
+    assert [row.robust_z for row in rows] == [None] * 5
+    assert not any(row.is_outlier for row in rows)
+    assert rows[3].median_jnds == pytest.approx(49.9)
+    assert rows[4].median_jnds is None
+    equal = find_outliers(planted([[1.0]] * 6), straight, ["a"] * 6)
+    assert [row.robust_z for row in equal] == [0.0] * 6
+    # More than half equal: the median absolute deviation is 0, the mean one is not.
+    rows = find_outliers(planted([[1.0]] * 5 + [[9.0]]), straight, ["a"] * 6)
+    assert [row.is_outlier for row in rows] == [False] * 5 + [True]
+
+
+def test_the_number_of_groups_must_fit(straight: Comparer) -> None:
+    with pytest.raises(ValueError, match="1 groups do not fit 2 files"):
+        find_outliers(planted([[0.0], [1.0]]), straight, ["a"])
+
+
+# The command.
+
+
+Compare = Callable[..., int]
+
+
+@pytest.fixture
+def run(checkpoint: Path, small_checkpoint: Path) -> Compare:
+    """`jsqa compare` with the small models, on the CPU."""
+    models = ["--model", str(checkpoint), "--mos-model", str(small_checkpoint), "--device", "cpu"]
+    return lambda *arguments: main(["compare", *models, *arguments])
+
+
+def test_two_files_give_sentences_or_a_record(
+    run: Compare, folder: Path, checkpoint: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = compare("x/0.wav", "y/7.wav", checkpoint, mos_model=small_checkpoint, device="cpu")
+    assert run("x/0.wav", "y/7.wav") == 0
+    text = capsys.readouterr().out
+    assert f"difference: {expected.jnds:.1f} JNDs (typical error 0.5)" in text
+    assert f"better: {expected.better}" in text
+    assert run("x/0.wav", "y/7.wav", "--format", "json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record == {
+        "a": "x/0.wav",
+        "b": "y/7.wav",
+        **{
+            name: pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
+            for name, value in asdict(expected).items()
+        },
+    }
+    assert run("x/0.wav", "y/7.wav", "--output", "out.csv") == 0
+    (row,) = csv.DictReader(io.StringIO((folder / "out.csv").read_text()))
+    assert row["b"] == "y/7.wav"
+    assert float(row["jnds"]) == record["jnds"]
+    assert row["beyond_scale"] == "false"
+
+
+def test_sentences_say_what_the_numbers_alone_would_not() -> None:
+    result = Comparison(0.4, 0.06, 3.5, 3.6, "b", 0.6, False, 0.5)
+    assert "less than one just-noticeable difference" in as_text("a", "b", result)
+    assert "better: b, confidence 60% (MOS 3.50 of a, 3.60 of b)" in as_text("a", "b", result)
+    far = replace(result, jnds=9.0, beyond_scale=True, jnds_error=None, mos_b=3.5)
+    assert "difference: at least 9.0 JNDs; 6%" in as_text("a", "b", far)
+    assert "better: neither" in as_text("a", "b", far)
+    assert "just-noticeable" not in as_text("a", "b", far)
+    assert "\x1b" not in as_text("\x1b[2J", "b", far)
+
+
+@pytest.mark.parametrize("arguments", [["x", "y/6.wav"], ["x/0.wav", "x/1.wav", "--matrix"]])
+def test_more_files_give_a_symmetric_matrix(
+    run: Compare, folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0][1:] == [row[0] for row in rows[1:]]
+    assert len(rows) == (3 if "--matrix" in arguments else 8)
+    matrix = np.array([row[1:] for row in rows[1:]], dtype=float)
+    assert (matrix == matrix.T).all()
+    assert (np.diag(matrix) == 0).all()
+    assert matrix.max() > 0
+    assert run(*arguments, "--format", "json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["files"] == rows[0][1:]
+    np.testing.assert_array_equal(result["jnds"], matrix)
+    assert result["errors"] == {}
+
+
+def test_a_bad_file_is_left_out_and_gives_exit_code_1(
+    run: Compare, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("y", "--format", "json") == 1
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert result["files"] == ["y/6.wav", "y/7.wav"]
+    assert "is not audio" in result["errors"]["y/text.wav"]
+    assert "jsqa: y/text.wav: " in captured.err
+    assert run("x/0.wav", "y/text.wav", "--output", "out.json") == 1
+    assert "y/text.wav" in capsys.readouterr().err
+    assert not (folder / "out.json").exists()
+    assert run("x/0.wav", "missing.wav") == 1
+    assert "missing.wav" in capsys.readouterr().err
+    (folder / "empty").mkdir()
+    assert run("empty") == 1
+    assert "no audio files in this folder" in capsys.readouterr().err
+
+
+def test_groups_name_the_odd_file(run: Compare, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(".", "--group-by", "folder") == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["file"] for row in rows if row["is_outlier"] == "true"] == ["./x/odd.wav"]
+    assert {row["group"] for row in rows} == {"x", "y"}
+    assert [row["robust_z"] for row in rows if row["group"] == "y"] == ["", ""]
+    assert run("x", "--group-by", "folder", "--format", "json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["file"] for row in result["files"] if row["is_outlier"]] == ["x/odd.wav"]
+
+
+def test_wrong_usage_is_told(
+    run: Compare, folder: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("x", "--format", "text") == 2
+    assert "csv, json" in capsys.readouterr().err
+    assert run("x/0.wav", "x/1.wav", "--output", "./x/1.wav") == 2
+    assert "is one of the files to compare" in capsys.readouterr().err
+    assert run("x/0.wav", "x/1.wav", "--model", str(small_checkpoint)) == 2
+    assert "stage 1" in capsys.readouterr().err
