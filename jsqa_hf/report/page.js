@@ -19,8 +19,8 @@
   const [lowest, highest] = data.scale;
 
   // ---- Cells
-  function intervalBar(value, low, high) {
-    const x = (score) => 4 + (112 * (score - lowest)) / (highest - lowest);
+  function intervalBar(value, low, high, from = lowest, to = highest) {
+    const x = (score) => 4 + (112 * (score - from)) / (to - from);
     const picture = svg("svg", { class: "bar", viewBox: "0 0 120 16", "aria-hidden": "true" });
     picture.append(svg("path", { class: "grid", d: "M4 8H116M4 4V12M116 4V12" }));
     if (low !== null && high !== null) {
@@ -109,11 +109,14 @@
       },
     };
     const mean = number("Mean MOS", (group) => group.mean);
+    const ends = (group) => group.interval || [group.mean, group.mean];
+    // Wide enough for all intervals: differences between groups are small on the whole scale.
+    const from = Math.max(lowest, Math.floor(Math.min(...data.groups.map((group) => ends(group)[0]))));
+    const to = Math.min(highest, Math.floor(Math.max(...data.groups.map((group) => ends(group)[1]))) + 1);
     const columns = [
       name, number("Files", (group) => group.size, 0), mean,
       { title: "Interval", numeric: true, cell: (group) => range(group.interval) },
-      { title: `${fixed(lowest, 0)} to ${fixed(highest, 0)}`,
-        cell: (group) => intervalBar(group.mean, ...(group.interval || [null, null])) },
+      { title: `${fixed(from, 0)} to ${fixed(to, 0)}`, cell: (group) => intervalBar(group.mean, ...ends(group), from, to) },
       number("Median", (group) => group.median), number("Lowest", (group) => group.lowest), difference,
     ];
     const sort = { column: mean, descending: true };

@@ -232,13 +232,23 @@ def _player(file: FileScore, name: str, number: int, options: ReportOptions) -> 
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jsqa_hf", "report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["duration"] = _duration
+    return environment
+
+
+def _duration(seconds: float) -> str:
+    """In the units that a reader would choose."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _inline(name: str) -> Markup:
