@@ -17,6 +17,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from . import __version__
+from .cli_compare import add_compare_parser
 from .cli_demo import add_demo_parser
 from .cli_errors import UsageError
 from .cli_export import add_export_parser
@@ -73,6 +74,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_score_parser(subparsers)
+    add_compare_parser(subparsers)
     add_pairs_parser(subparsers)
     add_distortions_parser(subparsers)
     add_report_parser(subparsers)
