@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -22,10 +23,11 @@ try:
 except ImportError:  # What libsndfile reads can then still be decoded.
     av = None  # type: ignore[assignment]
 
-__all__ = ["AudioDecodingError", "DecodedAudio", "decode_audio"]
+__all__ = ["AudioDecodingError", "AudioStream", "DecodedAudio", "decode_audio", "open_audio"]
 
-# Reading in blocks: a damaged header may announce more samples than memory holds.
+# Recordings may be longer than memory is large, and a damaged header may announce more samples than there are.
 _BLOCK_FRAMES = 1 << 18
+_MERGED_FRAMES = 1 << 16
 
 # The containers that FFmpeg may open. Without the list a text file could be taken for a playlist, which FFmpeg would
 # follow to other files and hosts, and headerless formats would be read into noise.
@@ -46,6 +48,36 @@ class DecodedAudio(NamedTuple):
 
     samples: np.ndarray
     sampling_rate: int
+
+
+class AudioStream:
+    """Audio that is read block by block, once.
+
+    Args:
+        blocks: arrays of shape (time,), or (channels, time) with the same number of channels in all.
+        sampling_rate: in Hz.
+        name: the file's name for messages, empty where there is none.
+
+    Attributes:
+        sampling_rate: as passed.
+        name: as passed.
+        frames_read: number of samples (per channel) that have been given out so far.
+        duration_s: length of the whole audio in seconds; None until the last block has been given out, because headers
+            are silent about it or wrong too often.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray], sampling_rate: int, name: str = "") -> None:
+        self.sampling_rate = sampling_rate
+        self.name = name
+        self.frames_read = 0
+        self.duration_s: float | None = None
+        self._blocks = iter(blocks)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self.frames_read += block.shape[-1]
+            yield block
+        self.duration_s = self.frames_read / self.sampling_rate
 
 
 class AudioDecodingError(ValueError):
@@ -79,49 +111,107 @@ def decode_audio(source: str | os.PathLike[str] | bytes) -> DecodedAudio:
     Raises:
         AudioDecodingError: the file doesn't exist, isn't a regular file, is empty, isn't audio, or holds no samples.
     """
+    with open_audio(source) as stream:
+        return DecodedAudio(np.concatenate(list(stream), axis=1), stream.sampling_rate)
+
+
+@contextmanager
+def open_audio(source: str | os.PathLike[str] | bytes) -> Iterator[AudioStream]:
+    """Decode a file block by block: what `decode_audio` gives, in memory that doesn't grow with its length.
+
+    Args:
+        source: see `decode_audio`.
+
+    Yields:
+        An `AudioStream` of float32 blocks of shape (channels, time), at most 2**18 samples long.
+
+    Raises:
+        AudioDecodingError: see `decode_audio`; all of these are found out before the stream is given out.
+    """
     name = "" if isinstance(source, bytes) else os.fspath(source)
-    try:
-        with _open_source(source) as stream:
-            return _decode_stream(stream)
-    except AudioDecodingError as error:
-        raise AudioDecodingError(error.reason, name) from error
+    with _open_source(source, name) as file, closing(_decode_file(file)) as blocks:
+        try:
+            first = next(blocks, None)
+            if first is None:
+                raise AudioDecodingError("holds no audio samples (the header is there, the sound is not)")
+        except AudioDecodingError as error:
+            raise AudioDecodingError(error.reason, name) from error
+        yield AudioStream((block.samples for block in chain([first], blocks)), first.sampling_rate, name)
 
 
-def _decode_stream(stream: IO[bytes]) -> DecodedAudio:
-    """Decode with libsndfile, and with FFmpeg what libsndfile reads not at all or not to the end."""
-    partial = None
+def _decode_file(file: IO[bytes]) -> Generator[DecodedAudio, None, None]:
+    """Blocks from libsndfile, and from FFmpeg where libsndfile reads nothing, or from where on it fails."""
+    shape, frames = None, 0
     # libsndfile's MP3 decoder writes every oddity of a file to stderr; FFmpeg gives the same samples silently.
-    if av is None or not _is_mpeg_audio(stream):
-        decoded, complete = _decode_with_soundfile(stream)
-        if decoded is not None and complete:
-            return decoded
-        partial = decoded
+    if av is None or not _is_mpeg_audio(file):
+        file.seek(0)
+        try:
+            with soundfile.SoundFile(file) as sound:
+                shape = sound.channels, sound.samplerate
+                while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                    frames += len(block)
+                    yield DecodedAudio(block.T, sound.samplerate)
+            if frames:
+                return
+        except soundfile.SoundFileError:
+            pass
     try:
-        decoded = _decode_with_pyav(stream)
+        yield from _without_first(_merged(_decode_with_pyav(file)), frames, shape if frames else None)
     except AudioDecodingError:
-        if partial is None:
+        if shape is None:
             raise
-        decoded = partial
-    if decoded.samples.shape[1] == 0:
-        raise AudioDecodingError("holds no audio samples (the header is there, the sound is not)")
-    return decoded
 
 
-def _is_mpeg_audio(stream: IO[bytes]) -> bool:
-    """Whether the stream starts like an MP3 file: with an ID3 tag or with the eleven set bits of a frame header."""
-    start = stream.read(3)
-    stream.seek(0)
+def _merged(blocks: Iterable[DecodedAudio]) -> Iterator[DecodedAudio]:
+    """Join FFmpeg's frames of some milliseconds to blocks that are worth working on."""
+    parts: list[np.ndarray] = []
+    frames = sampling_rate = 0
+    for samples, sampling_rate in blocks:
+        parts.append(samples)
+        frames += samples.shape[1]
+        if frames >= _MERGED_FRAMES:
+            yield DecodedAudio(np.concatenate(parts, axis=1), sampling_rate)
+            parts, frames = [], 0
+    if parts:
+        yield DecodedAudio(np.concatenate(parts, axis=1), sampling_rate)
+
+
+def _without_first(
+    blocks: Iterable[DecodedAudio], frames: int, shape: tuple[int, int] | None
+) -> Iterator[DecodedAudio]:
+    """Leave out the samples that have been read already; `shape` is their number of channels and their rate."""
+    for samples, sampling_rate in blocks:
+        if shape is not None and shape != (samples.shape[0], sampling_rate):
+            return
+        skipped = min(frames, samples.shape[1])
+        frames -= skipped
+        if samples.shape[1] > skipped:
+            yield DecodedAudio(samples[:, skipped:], sampling_rate)
+
+
+def _is_mpeg_audio(file: IO[bytes]) -> bool:
+    """Whether the file starts like an MP3 file: with an ID3 tag or with the eleven set bits of a frame header."""
+    start = file.read(3)
+    file.seek(0)
     return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] >= 0xE0)
 
 
 @contextmanager
-def _open_source(source: str | os.PathLike[str] | bytes) -> Iterator[IO[bytes]]:
-    """Open a path or wrap bytes as a seekable stream; anything that reading could block on is refused."""
+def _open_source(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[IO[bytes]]:
+    """Open a path or wrap bytes as a seekable file; anything that reading could block on is refused."""
+    try:
+        file = _open_file(source)
+    except AudioDecodingError as error:
+        raise AudioDecodingError(error.reason, name) from error
+    with file:
+        yield file
+
+
+def _open_file(source: str | os.PathLike[str] | bytes) -> IO[bytes]:
     if isinstance(source, bytes):
         if not source:
             raise AudioDecodingError("is empty (0 bytes)")
-        yield io.BytesIO(source)
-        return
+        return io.BytesIO(source)
     try:
         status = os.stat(source)
         if stat.S_ISDIR(status.st_mode):
@@ -130,61 +220,42 @@ def _open_source(source: str | os.PathLike[str] | bytes) -> Iterator[IO[bytes]]:
             raise AudioDecodingError("is not a regular file (a pipe or a device); save the audio to a file first")
         if status.st_size == 0:
             raise AudioDecodingError("is empty (0 bytes)")
-        # Opened by descriptor, the stream has no name, so that neither library guesses a format from the extension.
-        descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        # Opened by descriptor, the file has no name, so that neither library guesses a format from the extension.
+        return os.fdopen(os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb")
     except FileNotFoundError:
         raise AudioDecodingError("no such file") from None
     except (OSError, ValueError) as error:
         if isinstance(error, AudioDecodingError):
             raise
         raise AudioDecodingError(f"can't be opened: {getattr(error, 'strerror', None) or error}") from error
-    with os.fdopen(descriptor, "rb") as stream:
-        yield stream
 
 
-def _decode_with_soundfile(stream: IO[bytes]) -> tuple[DecodedAudio | None, bool]:
-    """Decode with libsndfile: what it can read (None for an unknown format), and whether that is the whole file."""
-    stream.seek(0)
-    blocks: list[np.ndarray] = []
-    complete = True
-    try:
-        with soundfile.SoundFile(stream) as sound:
-            sampling_rate, channels = sound.samplerate, sound.channels
-            try:
-                while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                    blocks.append(block)
-            except soundfile.SoundFileError:
-                complete = False
-    except soundfile.SoundFileError:
-        return None, False
-    samples = np.concatenate([np.zeros((channels, 0), np.float32), *(block.T for block in blocks)], axis=1)
-    return DecodedAudio(samples, sampling_rate), complete and bool(blocks)
-
-
-def _decode_with_pyav(stream: IO[bytes]) -> DecodedAudio:
+def _decode_with_pyav(file: IO[bytes]) -> Iterator[DecodedAudio]:
     """Decode the first audio stream with FFmpeg, or say why that is impossible."""
     if av is None:
         raise AudioDecodingError(
             "libsndfile can't read this format; install PyAV (pip install av) or convert the file to WAV or FLAC"
         )
-    stream.seek(0)
+    file.seek(0)
     try:
         # Metadata in another encoding than UTF-8 is no reason to refuse the sound.
-        container = av.open(stream, "r", metadata_errors="ignore", options={"format_whitelist": _CONTAINERS})
+        container = av.open(file, "r", metadata_errors="ignore", options={"format_whitelist": _CONTAINERS})
     except av.FFmpegError as error:
-        raise AudioDecodingError(_not_audio(stream, error)) from error
+        raise AudioDecodingError(_not_audio(file, error)) from error
     with container:
         if not container.streams.audio:
             raise AudioDecodingError(f"has no audio stream (container: {container.format.long_name})")
-        blocks = list(_float_blocks(container, container.streams.audio[0]))
-    if not blocks:
-        raise AudioDecodingError("has an audio stream of which nothing can be decoded; it is damaged or encrypted")
-    return DecodedAudio(np.concatenate([samples for samples, _ in blocks], axis=1), blocks[0].sampling_rate)
+        empty = True
+        for block in _float_blocks(container, container.streams.audio[0]):
+            empty = False
+            yield block
+        if empty:
+            raise AudioDecodingError("has an audio stream of which nothing can be decoded; it is damaged or encrypted")
 
 
-def _not_audio(stream: IO[bytes], error: Exception) -> str:
-    stream.seek(0)
-    if stream.read(6) == b"\x93NUMPY":
+def _not_audio(file: IO[bytes], error: Exception) -> str:
+    file.seek(0)
+    if file.read(6) == b"\x93NUMPY":
         return "is a NumPy array, not audio; load it yourself and pass the array with its sampling rate"
     detail = getattr(error, "strerror", None) or error
     return f"is not audio in a format that libsndfile or FFmpeg can read, or is damaged or incomplete ({detail})"
