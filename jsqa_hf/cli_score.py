@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .cli_errors import UsageError
 from .score_formats import FORMATS, make_writer, printable
@@ -97,12 +97,12 @@ def run_score(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace, format_name: str, processes: Processes) -> int:
-    """Rate this process's share of the files; returns the number of failed ones of all processes."""
+    """Rate this process's share of the files; returns the number of failed ones, those of all for the main process."""
     from .cli import _open_output
     from .scoring import load_pipeline, output_names, score_files
 
     if processes.count > 1 and not _is_kept(arguments, format_name):
-        raise UsageError("several processes need --output FILE with the format csv, jsonl or parquet")
+        _refuse("several processes need --output FILE with the format csv, jsonl or parquet", processes)
     try:
         pipeline = load_pipeline(arguments.model, processes.device(arguments.device))
     except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
@@ -121,9 +121,19 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
         show = _shows_progress(arguments) and processes.is_main
         failed = _write_results(scores, write, total, show)
     failed = processes.total(failed + len(known_failures))
-    if results is not None and processes.is_main:
+    if not processes.is_main:
+        # Launchers end all processes as soon as one fails, and the main process has yet to merge.
+        return 0
+    if results is not None:
         results.finish()
     return failed
+
+
+def _refuse(message: str, processes: Processes) -> NoReturn:
+    """End all processes, with one message."""
+    if processes.is_main:
+        raise UsageError(message)
+    sys.exit(0)
 
 
 def _is_kept(arguments: argparse.Namespace, format_name: str) -> bool:
@@ -161,7 +171,7 @@ def _results_file(
             complaint = (isinstance(error, OSError) and error.strerror) or str(error)
     complaint = processes.from_main(complaint)
     if complaint:
-        raise UsageError(f"--output {printable(arguments.output)}: {complaint}")
+        _refuse(f"--output {printable(arguments.output)}: {complaint}", processes)
     return results
 
 
