@@ -1,0 +1,251 @@
+"""How fast clips are rated, against other measures on the same audio, and against what the machine can do at most.
+
+    pip install -e ".[bench,judges,onnx]"
+    python benchmarks/inference.py                # wants a machine that does nothing else
+    python benchmarks/inference.py --quick true   # minutes, to see that it runs; no figures to quote
+
+Every measure runs in processes of its own, one after the other, in several rounds; a time is the least of the rounds,
+so that other work on the machine disturbs it little, and all ratios are of one run. Real-time factors are of clips in
+memory, at 1 thread and at all cores. Start-up is from the start of the process to the first score of a file, memory
+the peak of the process. Writes `inference.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from peers import PEERS, SAMPLING_RATE, Rate
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = REPOSITORY / "examples" / "data"
+# (seconds, batch). Sixteen clips of 60 s are left out: DistillMOS rates them as one batch of 848 segments, for which
+# many machines lack the memory.
+SIZES = ((3, 1), (10, 1), (60, 1), (3, 16), (10, 16))
+QUICK_SIZES = ((3, 1), (3, 4))
+SHORT_FILES, QUICK_SHORT_FILES = 500, 12
+
+
+@dataclass
+class BenchmarkArguments:
+    """What to compare, and how thoroughly."""
+
+    peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": "names of measures"})
+    rounds: int = field(default=3, metadata={"help": "number of rounds"})
+    quick: bool = field(default=False, metadata={"help": "one round, short and few clips"})
+    threads: list[int] = field(
+        default_factory=lambda: sorted({1, os.cpu_count() or 1}), metadata={"help": "numbers of threads"}
+    )
+    output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
+
+
+def make_speech(seconds: float, clips: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Noisy clips (samples,) of real speech, each from another place, and the clean ones."""
+    files = sorted((DATA / "speech").glob("*.flac"))
+    speech = np.concatenate([soundfile.read(file, dtype="float32")[0] for file in files])
+    length = round(seconds * SAMPLING_RATE)
+    starts = np.linspace(0, len(speech) - length, clips, dtype=int)
+    clean = [np.ascontiguousarray(speech[start : start + length]) for start in starts]
+    random = np.random.default_rng(0)
+    return [(clip + random.normal(0, 0.01, length)).astype(np.float32) for clip in clean], clean
+
+
+def write_files(folder: Path, count: int) -> None:
+    """Noisy clips of 2 to 6 s as WAV, with the clean ones in a folder beside them."""
+    random = np.random.default_rng(1)
+    for index, seconds in enumerate(random.uniform(2.0, 6.0, count)):
+        for name, clips in zip(("noisy", "clean"), make_speech(seconds, 1 + index % 7), strict=True):
+            (folder / name).mkdir(exist_ok=True)
+            soundfile.write(folder / name / f"{index:04d}.wav", clips[-1], SAMPLING_RATE)
+
+
+def least_time(rate: Rate, seconds: float, batch: int, budget_s: float) -> float:
+    """Seconds of one call, the least of as many as fit into a budget (2 at least; the first warms up, unmeasured)."""
+    clips, references = make_speech(seconds, batch)
+    rate(clips, references)
+    times: list[float] = []
+    while not times or sum(times) < budget_s:
+        start = time.perf_counter()
+        rate(clips, references)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _read(path: Path) -> np.ndarray:
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def rate_folder(name: str, rate: Rate, model: str, folder: Path) -> float:
+    """Files per second, decoding included; ours in batches as `jsqa score` makes them, the others file by file."""
+    paths = sorted((folder / "noisy").iterdir())
+    if PEERS[name].ours:
+        from jsqa_hf.scoring import load_pipeline, score_files
+
+        pipeline = load_pipeline(model, "cpu")
+        start = time.perf_counter()
+        results = list(score_files(paths, pipeline))
+        assert all(result.error is None for result in results)
+    else:
+        start = time.perf_counter()
+        for path in paths:
+            references = [_read(folder / "clean" / path.name)] if PEERS[name].needs_reference else []
+            rate([_read(path)], references)
+    return len(paths) / (time.perf_counter() - start)
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def work(job: str, name: str, model: str, threads: int, argument: str) -> dict[str, Any]:
+    """What one process measures.
+
+    Args:
+        job: `"first"` (the score of the file in `argument`), `"memory"` (of `argument` seconds) or `"speed"` (of the
+            sizes and of the folder in `argument`).
+        name: of the measure.
+        model: its file or folder.
+        threads: number of threads.
+        argument: see `job`.
+    """
+    rate = PEERS[name].load(model, threads).rate
+    if job == "first":
+        clip = _read(Path(argument))
+        return {"score": float(next(iter(rate([clip], [clip]).values()))[0])}
+    if job == "memory":
+        loaded = _peak_megabytes()
+        rate(*make_speech(float(argument), 1))
+        return {"loaded_mb": loaded, "peak_mb": _peak_megabytes()}
+    options = json.loads(argument)
+    factors = {
+        f"{seconds} s x {batch}": least_time(rate, seconds, batch, options["budget_s"]) / (seconds * batch)
+        for seconds, batch in options["sizes"]
+    }
+    return {**factors, "files_per_s": rate_folder(name, rate, model, Path(options["folder"]))}
+
+
+def run_apart(job: str, name: str, model: str, threads: int, argument: str) -> dict[str, Any]:
+    """`work` in a process of its own.
+
+    Raises:
+        RuntimeError: the process failed, with its last line.
+    """
+    command = [sys.executable, str(Path(__file__)), "--work", job, name, model, str(threads), argument]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    start = time.perf_counter()
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    elapsed = time.perf_counter() - start
+    if process.returncode != 0:
+        raise RuntimeError((process.stderr.strip().splitlines() or [f"ended with {process.returncode}"])[-1])
+    result = json.loads(process.stdout.strip().splitlines()[-1])
+    return {"start_up_s": elapsed} if job == "first" else result
+
+
+def export_models(folder: Path) -> dict[str, str]:
+    """Files of our models by name; those in ONNX are exported."""
+    from jsqa_hf import DEFAULT_CHECKPOINT, load_default
+    from jsqa_hf.onnx_export import export_onnx
+
+    model = load_default()[0]
+    return {
+        "jsqa": str(DEFAULT_CHECKPOINT),
+        "jsqa-onnx": str(export_onnx(model, folder / "float32" / "model.onnx").path),
+        "jsqa-onnx-int8": str(export_onnx(model, folder / "int8" / "model.onnx", int8=True).path),
+    }
+
+
+def merge(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The best of the rounds: the least, of files per second the most."""
+    return {key: (max if key == "files_per_s" else min)(one[key] for one in rounds) for key in rounds[0]}
+
+
+def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
+    """All measures; one that fails has the reason under `"error"`."""
+    sizes = QUICK_SIZES if arguments.quick else SIZES
+    threads = [1] if arguments.quick else arguments.threads
+    memory_s = "3" if arguments.quick else "60"
+    rounds = 1 if arguments.quick else arguments.rounds
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder)
+        models = export_models(files / "models")
+        write_files(files, QUICK_SHORT_FILES if arguments.quick else SHORT_FILES)
+        first = str(files / "noisy" / "0000.wav")
+        speed = json.dumps({"sizes": sizes, "budget_s": 0.2 if arguments.quick else 3.0, "folder": folder})
+        jobs = [("first", first, max(threads)), ("memory", memory_s, max(threads))]
+        jobs += [("speed", speed, number) for number in threads]
+        for job, argument, number in jobs:
+            collected: dict[str, list[dict[str, float]]] = {}
+            for _ in range(rounds):
+                for name in arguments.peers:
+                    print(f"{job}, {number} threads: {name}", file=sys.stderr, flush=True)
+                    try:
+                        result = run_apart(job, name, models.get(name, ""), number, argument)
+                        collected.setdefault(name, []).append(result)
+                    except RuntimeError as error:
+                        results.setdefault(name, {})["error"] = str(error)
+            for name, of_rounds in collected.items():
+                key = f"speed, threads={number}" if job == "speed" else job
+                results.setdefault(name, {})[key] = merge(of_rounds)
+    return results
+
+
+def as_markdown(results: Mapping[str, Any], limits: Mapping[str, Any], quick: bool) -> str:
+    """Tables of what was measured."""
+    measured = {name: result for name, result in results.items() if "error" not in result}
+    lines = ["# Speed of rating", "", f"On {limits['machine']}. From `benchmarks/inference.py`, which tells how."]
+    if quick:
+        lines += ["", "**A quick run: no figures to quote.**"]
+    for key in dict.fromkeys(key for result in measured.values() for key in result if key.startswith("speed")):
+        sizes = [name for name in next(iter(measured.values()))[key] if name != "files_per_s"]
+        lines += ["", f"Real-time factor (seconds of work per second of audio), {key.partition('=')[2]} threads:", ""]
+        lines += ["| | " + " | ".join(sizes) + " | short files per second |", "|---" * (len(sizes) + 2) + "|"]
+        for name, result in measured.items():
+            cells = [f"{result[key][size]:.4f}" for size in sizes]
+            lines.append(
+                f"| {PEERS[name].title} | " + " | ".join([*cells, f"{result[key]['files_per_s']:.1f}"]) + " |"
+            )
+    lines += ["", "| | start-up, s | memory after loading, MB | peak, MB |", "|---|---|---|---|"]
+    for name, result in measured.items():
+        memory = result["memory"]
+        lines.append(
+            f"| {PEERS[name].title} | {result['first']['start_up_s']:.2f} | {memory['loaded_mb']:.0f} | "
+            f"{memory['peak_mb']:.0f} |"
+        )
+    lines += ["", *(f"Left out: {PEERS[name].title} ({results[name]['error']})" for name in results.keys() - measured)]
+    lines += ["", "## Against the machine", "", *limits["lines"]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and write."""
+    from inference_limits import measure_limits
+
+    from jsqa_hf.training import parse_arguments, write_metrics
+
+    (arguments,) = parse_arguments([BenchmarkArguments])
+    results = measure(arguments)
+    limits = measure_limits(min(arguments.threads), seconds=3.0 if arguments.quick else 10.0)
+    folder = Path(arguments.output_dir)
+    write_metrics(folder / "inference.json", {"peers": results, "limits": limits, "quick": arguments.quick})
+    text = as_markdown(results, limits, arguments.quick)
+    (folder / "inference.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        print(json.dumps(work(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6])))
+    else:
+        main()
