@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import UsageError
@@ -44,31 +47,41 @@ def add_demo_parser(subparsers: Any) -> None:
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C; returns the exit code."""
-    # Uploads go where nobody else can read them, and go away with the app. Gradio reads it when it is imported.
-    with tempfile.TemporaryDirectory(prefix="jsqa-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        from .app import AppLimits, launch_app, make_app
-        from .app.page import MissingGradio
-        from .cli import _only_our_messages
-        from .scoring import load_pipeline
-
-        given = {
-            "file_mb": arguments.max_file_mb,
-            "duration_s": arguments.max_duration_s,
-            "files": arguments.max_files,
-        }
+    """Serve the page until Ctrl-C or SIGTERM, which is how it ends when all is well; returns the exit code."""
+    given = {"file_mb": arguments.max_file_mb, "duration_s": arguments.max_duration_s, "files": arguments.max_files}
+    # Uploads go where nobody else can read them, and go away with the app.
+    with tempfile.TemporaryDirectory(prefix="jsqa-demo-") as folder, _sigterm_as_interrupt():
         try:
-            limits = AppLimits(**{name: value for name, value in given.items() if value is not None})
-            with _only_our_messages():
-                pipeline = load_pipeline(arguments.model, arguments.device)
-                app = make_app(pipeline, _load_comparer(arguments.comparison_model, pipeline), limits)
-            launch_app(app, limits, host=arguments.host, port=arguments.port, open_browser=arguments.open)
-        except MissingGradio as error:
-            raise UsageError(str(error)) from error
-        except (OSError, ValueError, RuntimeError) as error:
+            _serve(arguments, {name: value for name, value in given.items() if value is not None}, folder)
+        except KeyboardInterrupt:
+            return 0
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise UsageError(printable(" ".join(str(error).split()))) from error
     return 0
+
+
+def _serve(arguments: argparse.Namespace, limits_given: dict[str, Any], folder: str) -> None:
+    # Gradio reads it when it is imported.
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    from .app import AppLimits, launch_app, make_app
+    from .cli import _only_our_messages
+    from .scoring import load_pipeline
+
+    limits = AppLimits(**limits_given)
+    with _only_our_messages():
+        pipeline = load_pipeline(arguments.model, arguments.device)
+        app = make_app(pipeline, _load_comparer(arguments.comparison_model, pipeline), limits)
+    launch_app(app, limits, host=arguments.host, port=arguments.port, open_browser=arguments.open)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, with which services are ended, clean up as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _load_comparer(checkpoint: str | None, pipeline: SpeechQualityPipeline) -> Comparer | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,7 @@ def launch_app(
             set, or this machine alone.
         port: None takes the first free one from 7860 on.
         open_browser: Whether to show the page at once.
-        block: Whether to serve until Ctrl-C.
+        block: Whether to print the address and serve until an exception, such as that of Ctrl-C, comes.
 
     Returns:
         Address of the page.
@@ -191,13 +192,14 @@ def launch_app(
     """
     gr = _import_gradio()
     limits = limits or AppLimits()
+    # Gradio's own wait ends Ctrl-C with a message of its own.
     _, address, _ = app.launch(
         server_name=host,
         server_port=port,
         share=False,
         inbrowser=open_browser,
-        prevent_thread_lock=not block,
-        quiet=not block,
+        prevent_thread_lock=True,
+        quiet=True,
         allowed_paths=[],
         max_file_size=limits.file_bytes,
         footer_links=[],
@@ -210,4 +212,10 @@ def launch_app(
         # Fonts of the system: those of Gradio's themes are fetched from the network.
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
     )
+    if block:
+        print(f"{address} (Ctrl-C ends the app)", flush=True)
+        try:
+            threading.Event().wait()
+        finally:
+            app.close(verbose=False)
     return address
