@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from jsqa_hf.audio import AudioStream
 from jsqa_hf.cli import main
 from jsqa_hf.report import (
     ReportOptions,
@@ -31,7 +34,7 @@ from jsqa_hf.report import (
 from jsqa_hf.report.curve_plot import curve_svg
 from jsqa_hf.report.excerpts import cut_excerpt, encode_flac
 from jsqa_hf.report.groups import folder_groups, pattern_groups, strip_group
-from jsqa_hf.score_formats import make_writer
+from jsqa_hf.score_tables import file_key, write_scores
 from jsqa_hf.scoring import FileScore
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7 * 7 }}"
@@ -149,7 +152,7 @@ numbers = st.floats(1, 5)
 
 @settings(deadline=None, max_examples=40)
 @given(scores=st.dictionaries(texts, st.tuples(numbers, numbers, numbers, st.one_of(st.none(), numbers)), min_size=1))
-@pytest.mark.parametrize("format_name", ["csv", "jsonl"])
+@pytest.mark.parametrize("format_name", ["csv", "jsonl", "parquet"])
 def test_results_are_read_as_they_were_written(
     format_name: str, scores: dict[str, tuple[float, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -160,16 +163,12 @@ def test_results_are_read_as_they_were_written(
         for file, (mos, low, high, noi) in scores.items()
     ]
     path = tmp_path_factory.mktemp("results") / f"scores.{format_name}"
-    # Lone surrogates outside those that stand for bytes can't come from a file's name.
     try:
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            write = make_writer(format_name, stream, ["mos", "noi"])
-            for score in written:
-                write(score)
+        write_scores(path, format_name, written, ["mos", "noi"], curve=False)
     except UnicodeEncodeError:
-        return
+        return  # Surrogates other than those that stand for bytes can't come from a file's name.
     read = read_results(path).files
-    assert [file.file for file in read] == [file.file for file in written]
+    assert [file.file for file in read] == [file_key(file.file, format_name) for file in written]
     assert [file.error for file in read] == [file.error for file in written]
     for first, second in zip(read, written, strict=True):
         assert first.scores == pytest.approx(second.scores, abs=1e-4)
@@ -181,6 +180,21 @@ def test_columns_that_are_no_scores_are_metadata(tmp_path: Path) -> None:
     results = read_results(path)
     assert results.metadata == {"a.wav": {"system": "<b>"}}
     assert results.files == [FileScore("a.wav", {"mos": 3.0, "mos_low": 2.0, "mos_high": 4.0})]
+
+
+@pytest.mark.parametrize("format_name", ["jsonl", "parquet"])
+def test_curves_in_results_are_taken_over(tmp_path: Path, format_name: str) -> None:
+    step: dict[str, float | None] = {"start_s": 0.0, "end_s": 1.0, "mos": 3.0, "mos_low": 2.0, "mos_high": 4.0}
+    curve = [
+        {**step, "speech_s": 1.0},
+        {"start_s": 1.0, "end_s": 2.0, "mos": None, "mos_low": None, "mos_high": None, "speech_s": 0.0},
+    ]
+    path = tmp_path / f"scores.{format_name}"
+    written = [file_score("a.wav", 3.0, curve=curve), FileScore("b.wav", error="is empty")]
+    write_scores(path, format_name, written, ["mos"], curve=True)
+    results = read_results(path)
+    assert results.files == written
+    assert results.metadata == {"a.wav": {}, "b.wav": {}}
 
 
 @pytest.mark.parametrize(
@@ -306,6 +320,32 @@ def test_an_excerpt_is_mono_at_the_rate_of_the_model(tmp_path: Path) -> None:
     excerpt = cut_excerpt(tmp_path / "a.wav", 10.0, 16000)
     expected = 0.05 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
     np.testing.assert_allclose(excerpt.samples[1000:-1000], expected[1000:-1000], atol=1e-4)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=st.integers(0, 1000), tenths=st.integers(1, 30), blocks=st.lists(st.integers(1, 9000), min_size=1, max_size=6)
+)
+def test_an_excerpt_does_not_depend_on_how_the_file_is_read(
+    seed: int, tenths: int, blocks: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    samples = np.random.default_rng(seed).normal(0, 0.1, (2, sum(blocks))).astype(np.float32)
+    edges = np.cumsum(blocks)[:-1]
+
+    @contextmanager
+    def open_in_blocks(path: Any) -> Iterator[AudioStream]:
+        yield AudioStream(np.split(samples, edges, axis=1), 8000)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jsqa_hf.report.excerpts.open_audio", open_in_blocks)
+        excerpt = cut_excerpt("a.wav", tenths / 10, 8000)
+    mono = samples.mean(axis=0, dtype=np.float64)
+    first = round(excerpt.start_s * 8000)
+    np.testing.assert_array_equal(excerpt.samples, mono[first : first + 800 * tenths])
+    starts = range(0, len(mono) - 800 * tenths + 1, 800)
+    energies = [np.sum(mono[start : start + 800 * tenths] ** 2) for start in starts]
+    assert first == (starts[int(np.argmax(energies))] if energies else 0)
+    assert excerpt.file_duration_s == len(mono) / 8000
 
 
 @settings(deadline=None, max_examples=15)

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from ..audio import decode_audio
+from ..audio import open_audio
 
 __all__ = ["Excerpt", "cut_excerpt", "encode_flac"]
 
@@ -55,22 +55,20 @@ def cut_excerpt(
         The excerpt, channels averaged.
 
     Raises:
-        ValueError: the file can't be decoded, or its samples aren't finite.
+        ValueError: the file can't be decoded, its samples aren't finite, or it is too short to be heard.
     """
-    decoded = decode_audio(path)
-    samples = decoded.samples.mean(axis=0, dtype=np.float64)
-    if not np.isfinite(samples).all():
-        raise ValueError("holds samples that are not finite numbers")
-    duration_s = len(samples) / decoded.sampling_rate
+    energies, hop, frames, file_rate = _survey(path)
+    duration_s = frames / file_rate
     start_s = 0.0
     if duration_s > seconds:
         wanted = _start_at_lowest(curve or (), seconds)
-        start_s = _start_at_loudest(samples, decoded.sampling_rate, seconds) if wanted is None else wanted
+        start_s = _start_at_loudest(energies, hop / file_rate, seconds) if wanted is None else wanted
         start_s = min(max(start_s, 0.0), duration_s - seconds)
-    first = round(start_s * decoded.sampling_rate)
-    piece = samples[first : first + round(seconds * decoded.sampling_rate)]
-    if decoded.sampling_rate != sampling_rate:
-        piece = soxr.resample(piece, decoded.sampling_rate, sampling_rate)
+    piece = _read(path, round(start_s * file_rate), round(seconds * file_rate))
+    if file_rate != sampling_rate:
+        piece = soxr.resample(piece, file_rate, sampling_rate)
+    if not piece.size:
+        raise ValueError("is too short to be heard")
     return Excerpt(piece, sampling_rate, start_s, duration_s)
 
 
@@ -96,8 +94,39 @@ def _start_at_lowest(curve: Sequence[Mapping[str, Any]], seconds: float) -> floa
     return (lowest["start_s"] + lowest["end_s"] - seconds) / 2
 
 
-def _start_at_loudest(samples: NDArray[np.float64], sampling_rate: int, seconds: float) -> float:
-    hop, length = max(1, round(_HOP_S * sampling_rate)), round(seconds * sampling_rate)
-    energy = np.concatenate([[0.0], np.cumsum(samples**2)])
-    starts = np.arange(0, len(samples) - length + 1, hop)
-    return float(starts[np.argmax(energy[starts + length] - energy[starts])] / sampling_rate)
+def _start_at_loudest(energies: NDArray[np.float64], hop_s: float, seconds: float) -> float:
+    length = min(max(1, round(seconds / hop_s)), len(energies))
+    before = np.concatenate([[0.0], np.cumsum(energies)])
+    return float(np.argmax(before[length:] - before[:-length]) * hop_s)
+
+
+def _survey(path: str | os.PathLike[str]) -> tuple[NDArray[np.float64], int, int, int]:
+    """Energies of stretches of `_HOP_S` seconds, their length in samples, that of the file, and its sampling rate."""
+    energies: list[NDArray[np.float64]] = []
+    with open_audio(path) as stream:
+        hop = max(1, round(_HOP_S * stream.sampling_rate))
+        rest = np.zeros(0)
+        for block in stream:
+            rest = np.concatenate([rest, _mono(block)])
+            whole = len(rest) // hop * hop
+            energies.append((rest[:whole].reshape(-1, hop) ** 2).sum(axis=1))
+            rest = rest[whole:]
+        return np.concatenate(energies), hop, stream.frames_read, stream.sampling_rate
+
+
+def _read(path: str | os.PathLike[str], first: int, count: int) -> NDArray[np.float64]:
+    pieces: list[NDArray[np.float64]] = []
+    with open_audio(path) as stream:
+        for block in stream:
+            start = stream.frames_read - block.shape[-1]
+            pieces.append(_mono(block[:, max(0, first - start) : max(0, first + count - start)]))
+            if stream.frames_read >= first + count:
+                break
+    return np.concatenate(pieces)
+
+
+def _mono(block: NDArray[np.float32]) -> NDArray[np.float64]:
+    samples = block.mean(axis=0, dtype=np.float64)
+    if not np.isfinite(samples).all():
+        raise ValueError("holds samples that are not finite numbers")
+    return samples

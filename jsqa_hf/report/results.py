@@ -31,9 +31,9 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
     """Read a file of results, as `jsqa score --output` writes it.
 
     Args:
-        path: a CSV file, or JSON lines if its name ends in `.jsonl`. Needed are the columns `file` and `mos`. Columns
-            that come with an interval (`noi`, `noi_low`, `noi_high`) are further scores, `duration_s`, `error` and
-            `curve` are what they are in `FileScore`, and all others are metadata.
+        path: a CSV file, or JSON lines or Parquet if its name ends in `.jsonl` or `.parquet`. Needed are the columns
+            `file` and `mos`. Columns that come with an interval (`noi`, `noi_low`, `noi_high`) are further scores,
+            `duration_s`, `error` and `curve` are what they are in `FileScore`, and all others are metadata.
         root: folder that the names in the column `file` start from. Names that lead to no file there, but do from the
             current folder, are taken from there. None for the current folder.
 
@@ -67,6 +67,13 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
 
 def _rows(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with the number of the line where each ends."""
+    if name.lower().endswith(".parquet"):
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(name)
+        for line, row in enumerate(table.to_pylist(), start=1):
+            yield line, _checked(row, name)
+        return
     # As `jsqa score` writes file names that aren't UTF-8; spreadsheets put a byte order mark in front.
     with open(name, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         if name.lower().endswith(".jsonl"):
@@ -126,7 +133,7 @@ def _number(row: dict[str, Any], column: str, place: str) -> float | None:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _locate(file: str, root: str | os.PathLike[str] | None) -> str:
