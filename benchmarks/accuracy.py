@@ -1,0 +1,237 @@
+"""How well ratings are predicted, beside other measures on the same clips.
+
+    pip install -e ".[bench]"
+    python benchmarks/accuracy.py
+    python benchmarks/accuracy.py --slotest /data/SLOTest_2023    # a listening test that isn't part of the repository
+
+Sets: the rated P.835 clips of talkers that our model never heard; speech of held-out speakers in held-out kinds of
+noise, where the rank of the SNR stands in for ratings; and SLOTest, on request. Other measures may have been trained
+on talkers or sentences of these sets. Writes `accuracy.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from inference import export_models
+from peers import PEERS, SAMPLING_RATE, LoadedPeer
+from scipy import stats
+from tqdm import tqdm
+
+from jsqa_hf.feature_extraction_jsqa import resample, to_mono
+from jsqa_hf.jnd import loop_to_length, mix_at_snr
+from jsqa_hf.metrics import p1401_metrics
+from jsqa_hf.training import parse_arguments, write_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = REPOSITORY / "examples" / "data"
+SNRS_DB = (0, 10, 20, 30, 40)
+# Length of the clips of the sweep, in s: the same for all, so that one does not count more than another.
+DURATION_S = 4.0
+
+
+@dataclass
+class BenchmarkArguments:
+    """What to compare."""
+
+    peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": "names of measures"})
+    slotest: str | None = field(default=None, metadata={"help": "folder with the clips of SLOTest and ratings.csv"})
+    limit: int | None = field(default=None, metadata={"help": "at most so many clips of a set, to see that it runs"})
+    output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
+
+
+@dataclass(frozen=True)
+class RatedClips:
+    """A set of clips with what they should be rated.
+
+    Attributes:
+        clips: (samples,) float32 at 16 kHz each.
+        references: the clean clips, of the same lengths; empty where there are none.
+        ratings: (clips,) MOS from 1 to 5, or another quantity that grows with quality.
+        are_mos: whether they are MOS, so that errors have a meaning.
+    """
+
+    clips: list[np.ndarray]
+    references: list[np.ndarray]
+    ratings: np.ndarray
+    are_mos: bool = True
+
+
+def read(path: Path) -> np.ndarray:
+    """A file as mono float32 at 16 kHz."""
+    samples, sampling_rate = soundfile.read(path, dtype="float32")
+    return resample(to_mono(samples), sampling_rate, SAMPLING_RATE)
+
+
+def rows_of(path: Path, split: str | None = None) -> list[dict[str, str]]:
+    """Rows of a table, of one split if it is given."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if split is None or row["split"] == split]
+
+
+def with_references(clips: list[np.ndarray], references: list[np.ndarray], ratings: np.ndarray) -> RatedClips:
+    """Clips and references cut to the shorter of each two; they begin together, but for delays of codecs."""
+    lengths = [min(len(clip), len(reference)) for clip, reference in zip(clips, references, strict=True)]
+    return RatedClips(
+        [clip[:length] for clip, length in zip(clips, lengths, strict=True)],
+        [reference[:length] for reference, length in zip(references, lengths, strict=True)],
+        ratings,
+    )
+
+
+def p835(limit: int | None) -> RatedClips:
+    """The rated clips of the talkers that were held out, with the talker's clean clip (condition c0) as reference."""
+    rows = [row for row in rows_of(DATA / "p835" / "ratings.csv", "test") if row["band"] == "wb"][:limit]
+    clips = [read(DATA / "p835" / row["file"]) for row in rows]
+    references = [read(DATA / "p835" / "wb" / f"c0_{row['talker']}.flac") for row in rows]
+    return with_references(clips, references, np.array([float(row["mos"]) for row in rows]))
+
+
+def noise_sweep(limit: int | None) -> RatedClips:
+    """Speech of held-out speakers in held-out kinds of noise; what should be told apart is the SNR, in dB."""
+    clips, references, snrs = [], [], []
+    for speech_row in rows_of(DATA / "speech" / "speech.csv", "test"):
+        speech = soundfile.read(DATA / "speech" / speech_row["file"])[0][: round(DURATION_S * SAMPLING_RATE)]
+        for noise_row in rows_of(DATA / "noise" / "noise.csv", "test"):
+            noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
+            for snr in SNRS_DB:
+                clips.append(mix_at_snr(speech, noise, snr, SAMPLING_RATE).samples.astype(np.float32))
+                references.append(speech.astype(np.float32))
+                snrs.append(float(snr))
+    return RatedClips(clips[:limit], references[:limit], np.array(snrs[:limit]), are_mos=False)
+
+
+def slotest(folder: str, limit: int | None) -> RatedClips:
+    """SLOTest, German, with codecs and time clipping, and the talker's clean clip (condition C01) as reference.
+
+    Its scale of 1 to 7 is brought to 1 to 5.
+    """
+    rows = rows_of(Path(folder) / "ratings.csv")[:limit]
+    clips = [read(Path(folder) / row["file"]) for row in rows]
+    references = [read(Path(folder) / f"{row['talker']}_C01.flac") for row in rows]
+    return with_references(clips, references, np.array([1 + (float(row["mos"]) - 1) * 4 / 6 for row in rows]))
+
+
+def evaluate(peer: LoadedPeer, rated: RatedClips, title: str) -> dict[str, Any]:
+    """Rate a set one clip after the other.
+
+    Returns:
+        `scores`, for each of the measure's scores its figures, and `real_time_factor`.
+    """
+    results: list[dict[str, np.ndarray]] = []
+    start = time.perf_counter()
+    for index, clip in enumerate(tqdm(rated.clips, desc=title, leave=False)):
+        results.append(peer.rate([clip], rated.references[index : index + 1]))
+    elapsed = time.perf_counter() - start
+    duration = sum(len(clip) for clip in rated.clips) / SAMPLING_RATE
+    scores = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+    return {
+        "scores": {name: figures(values, rated) for name, values in scores.items()},
+        "real_time_factor": elapsed / duration,
+    }
+
+
+def figures(scores: np.ndarray, rated: RatedClips) -> dict[str, Any]:
+    """Agreement with the ratings; where they are no MOS, of ranks only."""
+    if rated.are_mos:
+        return p1401_metrics(scores, rated.ratings)
+    valid = np.isfinite(scores)
+    srcc = stats.spearmanr(scores[valid], rated.ratings[valid]).statistic
+    return {"srcc": float(srcc), "n": int(valid.sum()), "n_unpredicted": int((~valid).sum())}
+
+
+def table(of_set: Mapping[str, Any], are_mos: bool) -> list[str]:
+    """A set's figures as lines of Markdown, the best correlation of ranks first."""
+    names = ["srcc", "pcc", "rmse", "rmse_first_order", "rmse_third_order"] if are_mos else ["srcc"]
+    titles = ["SRCC", "PCC", "RMSE", "after first-order mapping", "after third-order mapping"][: len(names)]
+    rows = [
+        (PEERS[name].title, score, values)
+        for name, result in of_set.items()
+        if "scores" in result
+        for score, values in result["scores"].items()
+    ]
+    lines = ["| | score | " + " | ".join(titles) + " | clips |", "|---" * (len(names) + 3) + "|"]
+    for title, score, values in sorted(rows, key=lambda row: -row[2]["srcc"]):
+        cells = [f"{values[name]:.2f}" for name in names]
+        lines.append(f"| {title} | {score} | " + " | ".join(cells) + f" | {values['n']} |")
+    failed = [
+        f"Left out: {PEERS[name].title} ({result['error']})" for name, result in of_set.items() if "error" in result
+    ]
+    return [*lines, "", *failed] if failed else lines
+
+
+def as_markdown(results: Mapping[str, Any]) -> str:
+    """All tables."""
+    lines = ["# Accuracy of ratings", "", "From `benchmarks/accuracy.py`, which tells what the sets are."]
+    for name, of_set in results["sets"].items():
+        lines += ["", f"## {name}", "", *table(of_set["peers"], of_set["are_mos"])]
+    lines += ["", "## The measures", "", "| | reference | weights | file, MB | real-time factor | licence |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for name, about in results["peers"].items():
+        peer = PEERS[name]
+        weights = "none" if about["parameters"] is None else f"{about['parameters'] / 1e6:.2f} million"
+        size = "" if about["size"] is None else f"{about['size'] / 1e6:.1f}"
+        factors = [of_set["peers"].get(name, {}).get("real_time_factor") for of_set in results["sets"].values()]
+        factor = next((f"{value:.3f}" for value in factors if value is not None), "")
+        reference = "needs one" if peer.needs_reference else "no"
+        lines.append(f"| {peer.title} | {reference} | {weights} | {size} | {factor} | {peer.licence} |")
+    return "\n".join(lines) + "\n"
+
+
+def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
+    """All measures on all sets; where one fails, the reason stands under `"error"`."""
+    makers: dict[str, Callable[[], RatedClips]] = {
+        "P.835, held-out talkers": lambda: p835(arguments.limit),
+        "SNR in held-out noise": lambda: noise_sweep(arguments.limit),
+    }
+    folder = arguments.slotest
+    if folder is not None:
+        makers["SLOTest"] = lambda: slotest(folder, arguments.limit)
+    sets = {name: make() for name, make in makers.items()}
+    results: dict[str, Any] = {
+        "peers": {},
+        "sets": {name: {"are_mos": rated.are_mos, "peers": {}} for name, rated in sets.items()},
+    }
+    with tempfile.TemporaryDirectory() as exported:
+        models = export_models(Path(exported)) if any(PEERS[name].ours for name in arguments.peers) else {}
+        for name in arguments.peers:
+            try:
+                peer = PEERS[name].load(models.get(name, ""), os.cpu_count() or 1)
+            except Exception as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                continue
+            results["peers"][name] = {"parameters": peer.parameters, "size": peer.size}
+            for set_name, rated in sets.items():
+                if PEERS[name].needs_reference and not rated.references:
+                    continue
+                try:
+                    outcome = evaluate(peer, rated, f"{name}, {set_name}")
+                except Exception as error:
+                    outcome = {"error": f"{type(error).__name__}: {error}"}
+                results["sets"][set_name]["peers"][name] = outcome
+    return results
+
+
+def main() -> None:
+    """Measure and write."""
+    (arguments,) = parse_arguments([BenchmarkArguments])
+    results = measure(arguments)
+    folder = Path(arguments.output_dir)
+    write_metrics(folder / "accuracy.json", results)
+    text = as_markdown(results)
+    (folder / "accuracy.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
