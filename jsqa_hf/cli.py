@@ -17,9 +17,11 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from . import __version__
+from .cli_check import add_check_parser
 from .cli_compare import add_compare_parser
 from .cli_demo import add_demo_parser
 from .cli_errors import UsageError
+from .cli_evaluate import add_evaluate_parser
 from .cli_export import add_export_parser
 from .cli_pairs import add_distortions_parser, add_pairs_parser
 from .cli_report import add_report_parser
@@ -75,9 +77,11 @@ def _make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_score_parser(subparsers)
     add_compare_parser(subparsers)
+    add_check_parser(subparsers)
     add_pairs_parser(subparsers)
     add_distortions_parser(subparsers)
     add_report_parser(subparsers)
+    add_evaluate_parser(subparsers)
     add_demo_parser(subparsers)
     add_export_parser(subparsers)
     return parser

@@ -1,0 +1,217 @@
+"""A run of scores that later runs are held against, and the test whether a run has become worse."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from .report.groups import mean_interval
+from .score_tables import read_scores
+
+__all__ = ["Baseline", "BaselineComparison", "compare_with_baseline", "read_baseline", "write_baseline"]
+
+_FORMAT = "jsqa-baseline-1"
+
+# Our choice; the Monte Carlo error of a p-value of 0.05 is then 0.002. With up to 13 files the test is exact.
+_RESAMPLES = 9999
+# Signs that are held at once, so that memory doesn't grow with the number of files.
+_VALUES_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A stored run.
+
+    Attributes:
+        mos: by file, named relative to the folder of the run, with `/`.
+        fingerprint: of the model, see `jsqa_hf.score_results.describe_model`; None if the file doesn't tell.
+    """
+
+    mos: dict[str, float]
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """How a run does beside a baseline. Differences are MOS now minus MOS then, so that drops are below 0.
+
+    Attributes:
+        differences: by file, for the files that both runs have scores of.
+        added: files that only this run has.
+        missing: files of the baseline that this run doesn't have.
+        mean_difference: mean over the files.
+        interval: its 95 % interval by Student's t over the files, (low, high); None for one file.
+        effect_size: mean difference in standard deviations of the differences (Cohen's d of paired samples); None if
+            they are all the same.
+        p_value: of the hypothesis that the mean difference is not below `-max_drop`.
+        max_drop: drop of the mean MOS that is put up with.
+        is_worse: `p_value` is below alpha.
+        can_tell: whether so few files could give a p-value below alpha at all.
+    """
+
+    differences: dict[str, float]
+    added: list[str]
+    missing: list[str]
+    mean_difference: float
+    interval: tuple[float, float] | None
+    effect_size: float | None
+    p_value: float
+    max_drop: float
+    alpha: float
+    is_worse: bool
+    can_tell: bool
+
+
+def compare_with_baseline(
+    mos: Mapping[str, float | None], baseline: Baseline, *, max_drop: float, alpha: float, seed: int = 0
+) -> BaselineComparison:
+    r"""Test whether the mean MOS has dropped by more than is put up with.
+
+    The null hypothesis is that the differences are symmetric about a mean of `-max_drop` or more. It is tested by
+    flipping their signs (Fisher's randomisation test for pairs, The Design of Experiments, 1935), one-sided: exact for
+    up to 13 files, with 9999 random sets of signs for more. Files count as independent; clips of one talker, or of one
+    recording cut into pieces, are not, and then a drop is found too easily. What is tested is the mean of the model's
+    scores over files like these; the errors of the model itself are not in it.
+
+    Args:
+        mos: scores of this run by file, None for a file that couldn't be rated.
+        baseline: the other run.
+        max_drop: in MOS, 0 or more.
+        alpha: level of significance, in (0, 1).
+        seed: of the random signs.
+
+    Raises:
+        ValueError: no file is in both, or a parameter is out of range.
+    """
+    if not max_drop >= 0:
+        raise ValueError(f"`max_drop` must not be below 0, but is {max_drop}")
+    if not 0 < alpha < 1:
+        raise ValueError(f"`alpha` must lie between 0 and 1, such as 0.05, but is {alpha}")
+    # Baselines are stored with 4 decimals: an equal run is to have no differences.
+    differences = {
+        name: round(round(value, 4) - baseline.mos[name], 4)
+        for name, value in mos.items()
+        if value is not None and name in baseline.mos
+    }
+    if not differences:
+        raise ValueError("no file of this run is in the baseline: files are matched by their names in the folder")
+    values = np.array(list(differences.values()))
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    p_value = _sign_flip_test(values + max_drop, seed)
+    return BaselineComparison(
+        differences=differences,
+        added=[name for name in mos if name not in baseline.mos],
+        missing=[name for name in baseline.mos if name not in mos],
+        mean_difference=float(values.mean()),
+        interval=mean_interval(values),
+        effect_size=float(values.mean() / deviation) if deviation > 1e-9 else None,
+        p_value=p_value,
+        max_drop=max_drop,
+        alpha=alpha,
+        is_worse=p_value < alpha,
+        # Even a drop of every file leaves one set of signs that is as extreme, the observed one.
+        can_tell=max(0.5 ** len(values), 1 / (_RESAMPLES + 1)) < alpha,
+    )
+
+
+def _sign_flip_test(values: NDArray[np.float64], seed: int) -> float:
+    """p-value of a mean of 0 or more."""
+    result = stats.permutation_test(
+        (values,),
+        lambda sample, axis: np.mean(sample, axis=axis),
+        permutation_type="samples",
+        alternative="less",
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _VALUES_AT_ONCE // len(values)),
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def write_baseline(path: str | os.PathLike[str], mos: Mapping[str, float], fingerprint: str) -> None:
+    """Store a run; the file is there as a whole or not at all.
+
+    Args:
+        path: of the JSON file.
+        mos: by file, named relative to the folder of the run; stored with 4 decimals.
+        fingerprint: of the model.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    content = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "mos": {name: round(value, 4) for name, value in mos.items()},
+    }
+    draft = Path(f"{os.fspath(path)}.tmp")
+    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def read_baseline(path: str | os.PathLike[str], names: Iterable[str]) -> Baseline:
+    """Read a baseline.
+
+    Args:
+        path: what `write_baseline` wrote, or results of `jsqa score` (`.csv`, `.jsonl` or `.parquet`). In results,
+            files are named as they were given there; the folder in front of the names of this run is taken off.
+        names: files of this run, relative to its folder.
+
+    Raises:
+        ValueError: it is neither, or holds no scores.
+        OSError: the file can't be read.
+    """
+    path = Path(path)
+    format_name = path.suffix.lower().removeprefix(".")
+    if format_name in ("csv", "jsonl", "parquet"):
+        scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name)}
+        mos = {PurePath(file).as_posix(): value for file, value in scored.items() if value is not None}
+        baseline = Baseline(_without_folder(mos, set(names)), _fingerprint_beside(path))
+    else:
+        baseline = _read_json(path)
+    if not baseline.mos:
+        raise ValueError(f"{path}: holds no scores")
+    return baseline
+
+
+def _read_json(path: Path) -> Baseline:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(content["format"])
+        return Baseline({name: float(value) for name, value in content["mos"].items()}, content["fingerprint"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is neither a baseline of jsqa check nor a .csv of jsqa score") from error
+
+
+def _fingerprint_beside(path: Path) -> str | None:
+    """What `jsqa score` notes about the model beside its results."""
+    try:
+        about: Any = json.loads(Path(f"{path}.meta.json").read_text(encoding="utf-8"))
+        return about["model"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _without_folder(mos: dict[str, float], names: set[str]) -> dict[str, float]:
+    """Names relative to the folder with which most of them are names of this run."""
+    folders: Counter[str] = Counter()
+    for file in mos:
+        parts = file.split("/")
+        for depth in range(len(parts)):
+            if "/".join(parts[depth:]) in names:
+                folders["".join(f"{part}/" for part in parts[:depth])] += 1
+    if not folders:
+        return mos
+    folder = max(folders, key=lambda name: (folders[name], -len(name)))
+    return {file.removeprefix(folder): value for file, value in mos.items()}

@@ -1,0 +1,209 @@
+"""`jsqa check`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli_errors import UsageError
+from .score_formats import printable
+
+if TYPE_CHECKING:
+    from .baseline import Baseline
+    from .gate import GateOptions, GateResult
+    from .pipeline_jsqa import SpeechQualityPipeline
+    from .scoring import FileScore
+
+_EPILOG = """\
+examples:
+  jsqa check out --min-mos 3.0 --fail-under 3.5 --junit results.xml
+  jsqa check out --save-baseline baseline.json
+  jsqa check out --baseline baseline.json --max-drop 0.1
+
+A file that can't be rated always fails. With --baseline, the mean MOS of the files that both runs have must not have
+dropped by more than --max-drop: the check fails if the null hypothesis that it hasn't is rejected at --alpha by a
+one-sided paired test (random flips of the signs of the differences).
+
+exit code: 0 passed, 1 failed, 2 wrong usage
+"""
+
+
+def add_check_parser(subparsers: Any) -> None:
+    """Add `jsqa check`."""
+    parser = subparsers.add_parser(
+        "check",
+        help="fail if files are not good enough, for continuous integration",
+        description="Rate the audio files of a folder, and fail if they are not good enough or worse than a stored "
+        "run.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="DIR", help="folder, searched with all below it")
+    limits = parser.add_argument_group("what is asked")
+    limits.add_argument("--min-mos", type=float, metavar="MOS", help="lowest MOS of every file")
+    limits.add_argument("--fail-under", type=float, metavar="MOS", help="lowest mean MOS of all files")
+    limits.add_argument("--group-by", choices=("folder",), help="--fail-under also holds for each folder by itself")
+    limits.add_argument(
+        "--baseline", metavar="FILE", help="a run not to be worse than: of --save-baseline, or a .csv of jsqa score"
+    )
+    limits.add_argument(
+        "--max-drop", type=float, metavar="MOS", help="drop against the baseline that is put up with (default: 0.05)"
+    )
+    limits.add_argument(
+        "--alpha", type=float, metavar="P", help="level of significance of a larger drop (default: 0.05)"
+    )
+    outputs = parser.add_argument_group("what is written")
+    outputs.add_argument("--junit", metavar="FILE", help="JUnit XML with a test case for each file")
+    outputs.add_argument("--json", metavar="FILE", help="all scores, reasons and figures")
+    outputs.add_argument("--save-baseline", metavar="FILE", help="store the scores as a baseline, if the check passes")
+    parser.add_argument("--model", metavar="M", help="as for jsqa score")
+    parser.add_argument("--device", metavar="D", help="as for jsqa score")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="as for jsqa score")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    parser.set_defaults(run=run_check)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Rate a folder, write what was asked for and return the exit code."""
+    _check_usage(arguments)
+    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
+
+    with _only_our_messages():
+        from datetime import datetime, timezone
+
+        from .gate import check_scores
+        from .score_results import describe_model
+
+        started = datetime.now(timezone.utc)
+        pipeline = _load(arguments)
+        options = _options(arguments, pipeline)
+        names = _find(arguments.folder)
+        fingerprint = describe_model(pipeline)["fingerprint"]
+        baseline = _read_baseline(arguments, names, fingerprint)
+        try:
+            result = check_scores(_rate(arguments, names, pipeline), options, baseline)
+        except ValueError as error:
+            raise UsageError(f"--baseline {printable(arguments.baseline or '')}: {error}") from error
+        _write_outputs(arguments, result, options, fingerprint, started)
+    return EXIT_OK if result.passed else EXIT_SOME_FAILED
+
+
+def _check_usage(arguments: argparse.Namespace) -> None:
+    if not os.path.isdir(arguments.folder):
+        raise UsageError(f"{printable(arguments.folder)}: no such folder")
+    if arguments.baseline is None and not (arguments.max_drop is None and arguments.alpha is None):
+        raise UsageError("--max-drop and --alpha are about a --baseline, which isn't given")
+    if arguments.group_by and arguments.fail_under is None:
+        raise UsageError("--group-by is about --fail-under, which isn't given")
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, but is {arguments.batch_size}")
+    if arguments.max_drop is not None and not arguments.max_drop >= 0:
+        raise UsageError(f"--max-drop must not be below 0, but is {arguments.max_drop}")
+    if arguments.alpha is not None and not 0 < arguments.alpha < 1:
+        raise UsageError(f"--alpha must lie between 0 and 1, such as 0.05, but is {arguments.alpha}")
+    for option in ("junit", "json", "save_baseline"):
+        path = getattr(arguments, option)
+        # Before many files are rated for nothing.
+        if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
+            raise UsageError(f"--{option.replace('_', '-')} {printable(path)}: no file can be written there")
+
+
+def _load(arguments: argparse.Namespace) -> SpeechQualityPipeline:
+    from .cli_pairs import one_line
+    from .scoring import load_pipeline
+
+    try:
+        return load_pipeline(arguments.model, arguments.device)
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
+        raise UsageError(f"the model can't be loaded: {one_line(error)}") from error
+
+
+def _options(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> GateOptions:
+    from .gate import GateOptions
+
+    lowest, highest = pipeline.model.config.mos_score_range
+    for option in ("min_mos", "fail_under"):
+        value = getattr(arguments, option)
+        if value is not None and not lowest <= value <= highest:
+            raise UsageError(
+                f"--{option.replace('_', '-')} is a MOS from {lowest:g} to {highest:g}, but is given as {value:g}"
+            )
+    given = {name: getattr(arguments, name) for name in ("min_mos", "fail_under", "max_drop", "alpha")}
+    return GateOptions(
+        **{name: value for name, value in given.items() if value is not None}, by_folder=bool(arguments.group_by)
+    )
+
+
+def _find(folder: str) -> dict[str, str]:
+    """Path of each file by its name relative to the folder, with `/`."""
+    from .scoring import NothingFound, find_audio_files
+
+    found = list(find_audio_files([folder]))
+    paths = [path for path in found if not isinstance(path, NothingFound)]
+    if not paths:
+        # A gate that nothing passed through is not passed.
+        raise UsageError(f"{printable(folder)}: there are no audio files in this folder")
+    return {Path(os.path.relpath(path, folder)).as_posix(): path for path in paths}
+
+
+def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerprint: str) -> Baseline | None:
+    from .baseline import read_baseline
+    from .cli_pairs import one_line
+
+    if arguments.baseline is None:
+        return None
+    try:
+        baseline = read_baseline(arguments.baseline, names)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--baseline: {one_line(error)}") from error
+    if baseline.fingerprint is not None and baseline.fingerprint != fingerprint:
+        raise UsageError(
+            f"--baseline {printable(arguments.baseline)} is a run of another model, whose scores can't be compared: "
+            "make a new one with --save-baseline"
+        )
+    return baseline
+
+
+def _rate(
+    arguments: argparse.Namespace, names: dict[str, str], pipeline: SpeechQualityPipeline
+) -> Iterator[tuple[str, FileScore, float]]:
+    from tqdm import tqdm
+
+    from .scoring import score_files
+
+    show_progress = sys.stderr.isatty() and not arguments.no_progress
+    results = score_files(names.values(), pipeline, batch_size=arguments.batch_size)
+    before = time.perf_counter()
+    for name, result in tqdm(
+        zip(names, results, strict=True), total=len(names), unit="file", file=sys.stderr, disable=not show_progress
+    ):
+        now = time.perf_counter()
+        yield name, result, now - before
+        before = now
+
+
+def _write_outputs(
+    arguments: argparse.Namespace, result: GateResult, options: GateOptions, fingerprint: str, started: Any
+) -> None:
+    from .baseline import write_baseline
+    from .cli import _complain, _open_output
+    from .gate_formats import as_json, as_junit, as_text
+
+    try:
+        if arguments.junit:
+            Path(arguments.junit).write_bytes(as_junit(result, started))
+        if arguments.json:
+            Path(arguments.json).write_text(as_json(result, options, fingerprint), encoding="utf-8")
+        if arguments.save_baseline and result.passed:
+            write_baseline(arguments.save_baseline, result.mos, fingerprint)
+    except OSError as error:
+        raise UsageError(f"{printable(str(error.filename))}: {error.strerror}") from error
+    if arguments.save_baseline and not result.passed:
+        _complain("the check failed: no baseline was stored")
+    with _open_output(None, "table") as stream:
+        stream.write(as_text(result) + "\n")
