@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,16 @@ class BenchmarkArguments:
     output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
 
 
+@lru_cache
+def clean_speech() -> np.ndarray:
+    """All clean speech of the repository, one file after the other, (samples,) float32."""
+    files = sorted((DATA / "speech").glob("*.flac"))
+    return np.concatenate([soundfile.read(file, dtype="float32")[0] for file in files])
+
+
 def make_speech(seconds: float, clips: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Noisy clips (samples,) of real speech, each from another place, and the clean ones."""
-    files = sorted((DATA / "speech").glob("*.flac"))
-    speech = np.concatenate([soundfile.read(file, dtype="float32")[0] for file in files])
+    speech = clean_speech()
     length = round(seconds * SAMPLING_RATE)
     starts = np.linspace(0, len(speech) - length, clips, dtype=int)
     clean = [np.ascontiguousarray(speech[start : start + length]) for start in starts]

@@ -1,0 +1,142 @@
+"""The benchmarks beside other measures: what they make of results, and the measures that are installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import accuracy  # noqa: E402
+import inference  # noqa: E402
+import inference_limits  # noqa: E402
+from peers import PEERS, SAMPLING_RATE  # noqa: E402
+
+from jsqa_hf import load_default  # noqa: E402
+
+MODULES = {"dnsmos": "speechmos", "distillmos": "distillmos", "pesq": "pesq"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_measures_hear_noise(name: str) -> None:
+    pytest.importorskip(MODULES[name])
+    clean = inference.make_speech(3.0, 1)[1][0]
+    noise = np.random.default_rng(0).normal(0, 0.3 * np.abs(clean).max(), len(clean))
+    noisy = (clean + noise).astype(np.float32)
+    peer = PEERS[name].load("", 1)
+    for scores in peer.rate([clean, noisy], [clean, clean]).values():
+        assert scores.shape == (2,)
+        assert scores[0] > scores[1]
+    assert (peer.parameters is None) == (PEERS[name].runtime == "signal")
+
+
+def test_measures_have_licences() -> None:
+    assert all(peer.licence and peer.title for peer in PEERS.values())
+
+
+def test_speech_of_the_benchmark() -> None:
+    noisy, clean = inference.make_speech(2.5, 3)
+    assert [len(clip) for clip in noisy + clean] == [int(2.5 * SAMPLING_RATE)] * 6
+    assert not np.array_equal(clean[0], clean[1])
+    assert np.std(noisy[0] - clean[0]) == pytest.approx(0.01, rel=0.05)
+    assert np.array_equal(noisy[2], inference.make_speech(2.5, 3)[0][2])
+
+
+def test_the_best_of_the_rounds_counts() -> None:
+    rounds = [{"3 s x 1": 0.02, "files_per_s": 10.0}, {"3 s x 1": 0.01, "files_per_s": 8.0}]
+    assert inference.merge(rounds) == {"3 s x 1": 0.01, "files_per_s": 10.0}
+
+
+def test_tables_of_speed() -> None:
+    measured = {
+        "speed, threads=1": {"3 s x 1": 0.0123, "files_per_s": 7.0},
+        "first": {"start_up_s": 3.0},
+        "memory": {"loaded_mb": 100.0, "peak_mb": 300.0},
+    }
+    results = {"jsqa": measured, "nisqa": {"error": "no weights"}}
+    text = inference.as_markdown(results, {"machine": "a machine", "lines": ["share"]}, quick=True)
+    assert "| JSQA, PyTorch | 0.0123 | 7.0 |" in text
+    assert "| JSQA, PyTorch | 3.00 | 100 | 300 |" in text
+    assert "Left out: NISQA 2.0 (torchmetrics) (no weights)" in text
+    assert "no figures to quote" in text
+
+
+def test_a_process_measures(tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    inference.write_files(tmp_path, 2)
+    options = {"sizes": [[1, 2]], "budget_s": 0.0, "folder": str(tmp_path)}
+    speed = inference.work("speed", "pesq", "", 1, json.dumps(options))
+    assert sorted(speed) == ["1 s x 2", "files_per_s"]
+    assert all(value > 0 for value in speed.values())
+    first = inference.work("first", "pesq", "", 1, str(tmp_path / "noisy" / "0001.wav"))
+    assert 1.0 < first["score"] < 4.7
+    memory = inference.work("memory", "pesq", "", 1, "1")
+    assert 0 < memory["loaded_mb"] <= memory["peak_mb"]
+
+
+def test_a_failing_process_tells_why() -> None:
+    with pytest.raises(RuntimeError, match="KeyError: 'nothing'"):
+        inference.run_apart("first", "nothing", "", 1, "")
+
+
+def test_operations_are_those_of_the_parts() -> None:
+    import torch
+
+    model = load_default()[0]
+    operations = inference_limits.operations_by_part(model, torch.zeros(1, SAMPLING_RATE))
+    total = operations.pop("all")
+    # The rest is the projection of the levels.
+    assert 0.99 * total < sum(operations.values()) <= total
+    # 49 frames, 2 operations per weight: the products of six layers of width 256, with four times that inside.
+    assert operations["feed-forward"] == 6 * 2 * 49 * 2 * 256 * 1024
+    assert model.config.hubert_config._attn_implementation == "sdpa"
+
+
+def test_agreement() -> None:
+    ratings = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 4.5])
+    rated = accuracy.RatedClips([], [], ratings)
+    assert accuracy.figures(0.5 * ratings + 1, rated)["rmse_first_order"] == pytest.approx(0.0, abs=1e-9)
+    only_ranks = accuracy.RatedClips([], [], ratings, are_mos=False)
+    values = accuracy.figures(np.array([1.0, 2.0, np.nan, 4.0, 5.0, 4.6]), only_ranks)
+    assert values == {"srcc": pytest.approx(1.0), "n": 5, "n_unpredicted": 1}
+
+
+def test_sets_of_the_repository() -> None:
+    rated = accuracy.p835(4)
+    assert len(rated.clips) == len(rated.references) == len(rated.ratings) == 4
+    assert all(len(clip) == len(clean) for clip, clean in zip(rated.clips, rated.references, strict=True))
+    sweep = accuracy.noise_sweep(len(accuracy.SNRS_DB))
+    powers = [np.mean((clip - clean) ** 2) for clip, clean in zip(sweep.clips, sweep.references, strict=True)]
+    assert list(sweep.ratings) == list(accuracy.SNRS_DB)
+    assert powers == sorted(powers, reverse=True)
+
+
+def test_tables_of_accuracy() -> None:
+    values = {"srcc": 0.9, "pcc": 0.8, "rmse": 0.5, "rmse_first_order": 0.4, "rmse_third_order": 0.3, "n": 26}
+    better = {**values, "srcc": 0.95}
+    lines = accuracy.table(
+        {
+            "jsqa": {"scores": {"mos": values}},
+            "nisqa": {"scores": {"MOS": better}},
+            "pesq": {"error": "no reference"},
+        },
+        are_mos=True,
+    )
+    assert (
+        lines[2].startswith("| NISQA")
+        and lines[3] == "| JSQA, PyTorch | mos | 0.90 | 0.80 | 0.50 | 0.40 | 0.30 | 26 |"
+    )
+    assert lines[-1] == "Left out: PESQ wideband (no reference)"
+
+
+def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: accuracy.p835(limit))
+    results = accuracy.measure(accuracy.BenchmarkArguments(peers=["pesq"], limit=2))
+    assert results["peers"] == {}
