@@ -35,11 +35,8 @@ def describe_model(pipeline: SpeechQualityPipeline) -> dict[str, Any]:
         `fingerprint`, a hash of weights and configurations, and the parameters of the pipeline.
     """
     model: Any = pipeline.model
-    config = model.config.to_dict()
-    for name in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
-        config.pop(name, None)
-    extractor = pipeline.feature_extractor.to_dict()
-    digest = hashlib.sha256(json.dumps([config, extractor], sort_keys=True, default=str).encode())
+    settings = [_lasting(part.to_dict()) for part in (model.config, pipeline.feature_extractor)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, weights in model.state_dict().items():
         digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
         digest.update(weights.detach().cpu().contiguous().flatten().view(dtype=torch.uint8).numpy().tobytes())
@@ -47,6 +44,15 @@ def describe_model(pipeline: SpeechQualityPipeline) -> dict[str, Any]:
         digest.update(model.path.read_bytes())
     parameters = {**pipeline._preprocess_params, **pipeline._postprocess_params}
     return {"fingerprint": digest.hexdigest(), **parameters}
+
+
+# What tells how a model was saved and loaded, not what it does. The weights tell their type themselves.
+_PASSING = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+
+
+def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
+    parts = {name: value for name, value in settings.items() if name not in _PASSING}
+    return {name: _lasting(value) if isinstance(value, dict) else value for name, value in parts.items()}
 
 
 class ResultsFile:

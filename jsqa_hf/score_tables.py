@@ -44,8 +44,7 @@ def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[File
             yield _file_score(row)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{os.fspath(path)}: row {number} isn't one of jsqa score; start again elsewhere"
-            ) from error
+            raise ValueError(f"{os.fspath(path)}: row {number} is damaged; mend or remove it") from error
 
 
 def whole_size(path: str | os.PathLike[str], format_name: str) -> int:
