@@ -125,6 +125,9 @@ def compare_with_baseline(
 
 def _sign_flip_test(values: NDArray[np.float64], seed: int) -> float:
     """p-value of a mean of 0 or more."""
+    if len(values) == 1:
+        # scipy wants two. Of the two signs, both give a sum as low as one that isn't below 0.
+        return 0.5 if values[0] < 0 else 1.0
     result = stats.permutation_test(
         (values,),
         lambda sample, axis: np.mean(sample, axis=axis),

@@ -117,7 +117,7 @@ def test_with_many_files_it_agrees_with_student_and_is_the_same_every_time() -> 
 
 def test_it_rejects_an_unchanged_mean_as_rarely_as_alpha_says() -> None:
     rng = np.random.default_rng(2)
-    found = [against(rng.normal(0, 0.3, 9).tolist(), alpha=0.1).is_worse for _ in range(200)]
+    found = [against(rng.normal(0, 0.3, 8).tolist(), alpha=0.1).is_worse for _ in range(200)]
     # Within three standard errors.
     assert abs(np.mean(found) - 0.1) < 0.065
 
