@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,52 @@ def metric_intervals(
     low, high = np.atleast_1d(result.confidence_interval.low), np.atleast_1d(result.confidence_interval.high)
     ends = zip(("rmse", "mae", "pcc", "srcc"), low, high, strict=True)
     return {name: (float(first), float(last)) for name, first, last in ends if np.isfinite([first, last]).all()}
+
+
+def bootstrap_intervals(
+    statistic: Callable[[NDArray[np.int64]], Mapping[str, float]],
+    clips: int,
+    groups: Sequence[Any] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Confidence intervals of any figures by the percentile bootstrap over clips, or over groups of clips.
+
+    Args:
+        statistic: from (chosen,) indices of clips, of which some come more than once, to figures by name.
+        clips: number of clips.
+        groups: (clips,) clips of the same group, such as those of one condition or talker, are drawn together, since
+            they are not independent; default: each by itself.
+        resamples: number of them.
+        confidence: of the intervals, in (0, 1).
+        seed: of the resampling.
+
+    Returns:
+        Lower and upper end by name; without those that are not finite in every resample.
+
+    Raises:
+        ValueError: if there are fewer than two clips or groups.
+    """
+    members: dict[Any, list[int]] = {}
+    for clip, group in enumerate(range(clips) if groups is None else groups):
+        members.setdefault(group, []).append(clip)
+    units = [np.array(indices) for indices in members.values()]
+    if len(units) < 2:
+        raise ValueError(f"{len(units)} independent groups of clips, but an interval needs at least 2")
+    rng = np.random.default_rng(seed)
+    draws: list[Mapping[str, float]] = []
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        # What is not defined is left out below.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for _ in range(resamples):
+            chosen = rng.integers(len(units), size=len(units))
+            draws.append(statistic(np.concatenate([units[unit] for unit in chosen])))
+    values = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    ends = {name: np.quantile(drawn, tails) for name, drawn in values.items() if np.isfinite(drawn).all()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
 def interval_calibration(

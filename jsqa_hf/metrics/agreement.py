@@ -87,7 +87,6 @@ def p1401_metrics(predictions: ArrayLike, references: ArrayLike, ci95: ArrayLike
         **mos_metrics(predicted, rated),
     }
     n = metrics["n"]
-    intervals = {"pcc": pcc_interval(metrics["pcc"], n), "rmse": rmse_interval(metrics["rmse"], n)}
     mapped = {"": (predicted - rated, 0)}
     coefficients: dict[str, list[float]] = {}
     for name, order in MAPPINGS.items():
@@ -99,11 +98,14 @@ def p1401_metrics(predictions: ArrayLike, references: ArrayLike, ci95: ArrayLike
             errors = mapping(predicted) - rated
         mapped[f"_{name}"] = (errors, order + 1)
         metrics[f"rmse_{name}"] = rmse(errors, order + 1)
-        intervals[f"rmse_{name}"] = rmse_interval(metrics[f"rmse_{name}"], n, order + 1)
     for suffix, (errors, number) in mapped.items():
         metrics[f"rmse_star{suffix}"] = rmse_star(errors, widths, number)
     metrics["n_rmse_star"] = int((~np.isnan(widths)).sum())
-    return {**metrics, "intervals_p1401": {name: list(ends) for name, ends in intervals.items()}, **coefficients}
+    metrics["intervals_p1401"] = {"pcc": list(pcc_interval(metrics["pcc"], n))}
+    for suffix, (_, number) in mapped.items():
+        name = f"rmse{suffix}"
+        metrics["intervals_p1401"][name] = list(rmse_interval(metrics[name], n, number))
+    return {**metrics, **coefficients}
 
 
 def _rated(predictions: ArrayLike, references: ArrayLike) -> tuple[Floats, Floats]:

@@ -1,0 +1,179 @@
+"""`jsqa evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli_errors import UsageError
+from .score_formats import printable
+
+if TYPE_CHECKING:
+    from .evaluation import RatedClips
+    from .evaluation_data import ListeningTest
+    from .pipeline_jsqa import SpeechQualityPipeline
+    from .scoring import FileScore
+
+_EPILOG = """\
+examples:
+  jsqa evaluate --data ratings.csv --json evaluation.json
+  jsqa evaluate --model runs/mos --data tcd-voip:/data/TCD-VOIP --json tcd.json --by degradation
+
+The table needs the columns file and mos, and may have condition, corpus, n_votes, mos_std (the standard deviation of
+the votes) and distortion. RMSE* needs n_votes and mos_std.
+
+exit code: 0 if all files were rated, 1 if some were not (the reason is on stderr), 2 for wrong usage
+"""
+
+
+def add_evaluate_parser(subparsers: Any) -> None:
+    """Add `jsqa evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="compare scores with the ratings of listeners",
+        description="Rate the clips of a listening test and compare with its ratings: RMSE, MAE, correlations, and "
+        "RMSE after mapping and RMSE* of ITU-T P.1401, per clip, condition and corpus, with 95 % intervals.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="DATA", help="table of ratings, folder with one, or NAME:ROOT of a corpus"
+    )
+    parser.add_argument("--model", metavar="M", help="as for jsqa score")
+    parser.add_argument("--split", help="value of the column split to keep (default: all)")
+    parser.add_argument(
+        "--outputs", nargs="+", metavar="COLUMN", help="columns of ratings, in the order of the model's outputs"
+    )
+    parser.add_argument(
+        "--score-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="ends of the scale of the ratings, which is mapped to the model's (default: the same)",
+    )
+    parser.add_argument(
+        "--by", metavar="COLUMN", help="residuals by this column (default: distortion, degradation or condition)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="save all figures there, and a scatter plot beside it")
+    parser.add_argument("--plot", metavar="FILE", help=".png, .svg or .pdf (default: the name of --json with .png)")
+    parser.add_argument("--predictions", metavar="FILE", help="save the scores of all clips there, as CSV")
+    parser.add_argument(
+        "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (default: 1000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="as for jsqa score")
+    parser.add_argument("--device", metavar="D", help="as for jsqa score")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    parser.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """Rate the clips, compare, print and save; returns the exit code."""
+    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
+    from .cli_pairs import one_line
+
+    if arguments.resamples < 0:
+        raise UsageError(f"--resamples must be at least 0, but is {arguments.resamples}")
+    with _only_our_messages():
+        try:
+            failed = _evaluate(arguments)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise UsageError(one_line(error)) from error
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """Returns how many clips could not be rated."""
+    from .evaluation import evaluate_clips, residual_table, summary, write_json, write_predictions
+    from .evaluation_data import load_listening_test
+    from .scoring import load_pipeline
+
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    config = pipeline.model.config
+    test = load_listening_test(
+        arguments.data,
+        config.mos_output_names,
+        config.mos_score_range,
+        columns=arguments.outputs,
+        split=arguments.split,
+        score_range=arguments.score_range,
+        must_exist=False,
+    )
+    by, groups = test.groups(arguments.by)
+    outputs, failed = _rate(arguments, pipeline, test)
+    results: dict[str, dict[str, Any]] = {}
+    for name, clips in outputs.items():
+        result = evaluate_clips(clips, resamples=arguments.resamples, seed=arguments.seed)
+        residuals = residual_table(clips, groups)
+        results[name] = {**result, "residuals": residuals}
+        print(f"{'' if len(outputs) == 1 else name + chr(10)}{_printable_lines(summary(result, residuals, by))}")
+    if arguments.json:
+        settings = {"data": arguments.data, "split": arguments.split, "model": arguments.model}
+        settings |= {"score_range": arguments.score_range, "model_score_range": list(config.mos_score_range)}
+        settings |= {"residuals_by": by, "resamples": arguments.resamples, "seed": arguments.seed}
+        write_json(Path(arguments.json), {"settings": settings, "n_failed": failed, "outputs": results})
+    if arguments.predictions:
+        write_predictions(Path(arguments.predictions), outputs)
+    _plot(arguments, outputs, results, config.mos_score_range)
+    return failed
+
+
+def _printable_lines(text: str) -> str:
+    """Each line as a terminal can show it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _rate(
+    arguments: argparse.Namespace, pipeline: SpeechQualityPipeline, test: ListeningTest
+) -> tuple[dict[str, RatedClips], int]:
+    """Ratings and scores of every rated output, and how many rated clips could not be scored."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from .scoring import score_files
+
+    # What is not rated is not worth the time.
+    rated = np.flatnonzero(~np.isnan(test.labels()).all(axis=1))
+    paths = [test.dataset[int(clip)]["audio"]["path"] for clip in rated]
+    quiet = arguments.no_progress or not sys.stderr.isatty()
+    scores: dict[int, FileScore] = {}
+    results = score_files(paths, pipeline, batch_size=arguments.batch_size)
+    for clip, score in zip(rated, tqdm(results, total=len(paths), unit="file", disable=quiet), strict=True):
+        scores[int(clip)] = score
+        if score.error is not None:
+            print(f"jsqa: {printable(score.file)}: {printable(score.error)}", file=sys.stderr)
+    failed = sum(score.error is not None for score in scores.values())
+    if len(scores) - failed < 2:
+        raise ValueError(f"{len(scores) - failed} of {len(scores)} rated clips could be scored; it takes 2 at least")
+    columns = {
+        name: [
+            scores[clip].scores.get(name, np.nan) if clip in scores else np.nan for clip in range(len(test.dataset))
+        ]
+        for output in test.rated_outputs()
+        for name in (output, f"{output}_low", f"{output}_high")
+    }
+    outputs = {
+        name: test.clips(name, columns[name], columns[f"{name}_low"], columns[f"{name}_high"])
+        for name in test.rated_outputs()
+    }
+    return outputs, failed
+
+
+def _plot(
+    arguments: argparse.Namespace, outputs: dict[str, RatedClips], results: dict[str, dict[str, Any]], scale: Any
+) -> None:
+    """Draw the plot. One that was not asked for is left out, with a word, where it can't be drawn."""
+    from .evaluation_plot import plot_scatter
+
+    path = arguments.plot or (f"{os.path.splitext(arguments.json)[0]}.png" if arguments.json else None)
+    if path is None:
+        return
+    try:
+        plot_scatter(Path(path), {name: (clips, results[name]) for name, clips in outputs.items()}, scale)
+    except ImportError as error:
+        if arguments.plot:
+            raise
+        print(f"jsqa: no plot: {error}", file=sys.stderr)
