@@ -6,7 +6,10 @@ import builtins
 import csv
 import io
 import re
+import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import SAMPLING_RATE
@@ -23,10 +27,13 @@ from jsqa_hf import JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.app.actions import Actions, scores_csv
 from jsqa_hf.app.fragments import comparison_html, hint_html, plots_html, problem_html, score_html, word_for
 from jsqa_hf.app.limits import AppLimits, Clip, read_clip
+from jsqa_hf.audio import AudioStream, open_audio
 from jsqa_hf.cli import main
 from jsqa_hf.comparison import Comparison
 from jsqa_hf.scoring import FileScore, load_pipeline
 
+SPACE = Path(__file__).parents[1] / "spaces"
+PROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 SCALE = (1.0, 5.0)
 LIMITS = AppLimits(file_mb=1.0, duration_s=5.0, files=3)
 
@@ -58,6 +65,10 @@ def actions(pipeline: SpeechQualityPipeline) -> Actions:
 def write_noise(path: Path, seconds: float = 0.5, seed: int = 0) -> str:
     soundfile.write(path, np.random.default_rng(seed).normal(0, 0.05, round(seconds * SAMPLING_RATE)), SAMPLING_RATE)
     return str(path)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 class _Tags(HTMLParser):
@@ -244,6 +255,31 @@ def test_a_clip_is_mixed_to_mono(tmp_path: Path) -> None:
     np.testing.assert_allclose(clip.samples, 0.125, atol=1e-4)
 
 
+def test_an_archive_of_silence_is_not_unpacked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 minutes of silence are 100 kB of FLAC."""
+    path = tmp_path / "silence.flac"
+    soundfile.write(path, np.zeros(20 * 60 * SAMPLING_RATE, np.float32), SAMPLING_RATE)
+    streams: list[AudioStream] = []
+
+    @contextmanager
+    def watched(source: Any) -> Iterator[AudioStream]:
+        with open_audio(source) as stream:
+            streams.append(stream)
+            yield stream
+
+    monkeypatch.setattr("jsqa_hf.app.limits.open_audio", watched)
+    assert path.stat().st_size < LIMITS.file_bytes
+    with pytest.raises(ValueError, match="longer than the 5 s"):
+        read_clip(str(path), LIMITS)
+    assert streams[0].frames_read < 60 * SAMPLING_RATE
+
+
+def test_a_header_can_not_ask_for_more_samples_than_a_recorder_makes(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "fast.wav", np.zeros(1000), 1_000_000)
+    with pytest.raises(ValueError, match="1000000 Hz"):
+        read_clip(str(tmp_path / "fast.wav"), LIMITS)
+
+
 def test_without_gradio_one_line_says_what_to_type(
     small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,3 +312,20 @@ def test_wrong_options_end_with_one_line(
     error = capsys.readouterr().err
     assert re.fullmatch(r"jsqa: .*\n", error)
     assert message in error
+
+
+def test_the_files_of_a_space_fit_the_package_and_build_its_page(
+    pipeline: SpeechQualityPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradio = pytest.importorskip("gradio")
+    card = yaml.safe_load((SPACE / "README.md").read_text(encoding="utf-8").split("---")[1])
+    demo = next(line for line in PROJECT.splitlines() if line.startswith("demo = "))
+    lowest, below = re.findall(r"\d[\d.]*", demo)
+    assert card["sdk"] == "gradio"
+    assert numbers(lowest) <= numbers(card["sdk_version"]) < numbers(below)
+    assert numbers(card["python_version"]) >= numbers(re.search(r'requires-python = ">=([\d.]+)"', PROJECT)[1])
+    comparer: Any = StandIn()
+    monkeypatch.setattr("jsqa_hf.scoring.load_pipeline", lambda: pipeline)
+    monkeypatch.setattr("jsqa_hf.comparison.load_comparer", lambda mos_model: comparer)
+    made = runpy.run_path(str(SPACE / card["app_file"]))
+    assert isinstance(made["app"], gradio.Blocks)

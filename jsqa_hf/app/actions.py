@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline_jsqa import SpeechQualityPipeline
@@ -35,6 +37,7 @@ class Actions:
         self.pipeline = pipeline
         self.comparer = comparer
         self.limits = limits
+        self.has_curve = "curve" in inspect.signature(pipeline._sanitize_parameters).parameters
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -58,10 +61,10 @@ class Actions:
             clip = read_clip(path, self.limits)
         except ValueError as error:
             return problem_html(name, str(error)), ""
-        result = next(iter(score_files([path], self.pipeline)))
+        result = self._rate(path, curve=True)
         if result.error is not None:
             return problem_html(name, result.error), ""
-        plots = plots_html(name, result, clip, getattr(result, "curve", None), self.scale)
+        plots = plots_html(name, result, clip, result.curve, self.scale)
         return score_html(name, result, self.scale), plots
 
     def compare(self, path_a: str | None, path_b: str | None) -> str:
@@ -117,8 +120,10 @@ class Actions:
             read_clip(path, self.limits)
         except ValueError as error:
             return FileScore(name, error=str(error))
-        result = next(iter(score_files([path], self.pipeline)))
-        return FileScore(name, result.scores, result.duration_s, result.error)
+        return replace(self._rate(path), file=name)
+
+    def _rate(self, path: str, curve: bool = False) -> FileScore:
+        return next(iter(score_files([path], self.pipeline, **({"curve": True} if curve and self.has_curve else {}))))
 
 
 def scores_csv(results: Sequence[FileScore], output_names: Sequence[str]) -> str:

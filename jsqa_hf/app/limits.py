@@ -9,9 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio import decode_audio
+from ..audio import AudioDecodingError, AudioStream, open_audio
 
 __all__ = ["AppLimits", "Clip", "read_clip"]
+
+# Our choice: the highest rate that recorders and sound cards commonly have.
+_HIGHEST_RATE = 192_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Clip(NamedTuple):
 
 
 def read_clip(path: str, limits: AppLimits) -> Clip:
-    """Decode an uploaded file within the limits.
+    """Decode an uploaded file, no further than the limits allow.
 
     Args:
         path: Of the file.
@@ -74,11 +77,24 @@ def read_clip(path: str, limits: AppLimits) -> Clip:
     """
     if os.path.getsize(path) > limits.file_bytes:
         raise ValueError(f"is larger than the {limits.file_mb:g} MB that this app takes")
-    with open(path, "rb") as stream:
-        samples, sampling_rate = decode_audio(stream.read())
-    clip = Clip(samples.mean(axis=0), sampling_rate)
-    if clip.duration_s > limits.duration_s:
+    try:
+        with open_audio(path) as stream:
+            return Clip(_read_mono(stream, limits.duration_s), stream.sampling_rate)
+    except AudioDecodingError as error:
+        raise ValueError(error.reason) from error
+
+
+def _read_mono(stream: AudioStream, duration_s: float) -> NDArray[np.float32]:
+    # Kilobytes can unpack to hours of silence, so the end is not waited for; nor is a header's sampling rate trusted.
+    if stream.sampling_rate > _HIGHEST_RATE:
         raise ValueError(
-            f"is longer than the {limits.duration_s:g} s that this app takes; cut it, or rate it with `jsqa score`"
+            f"has a sampling rate of {stream.sampling_rate} Hz, but this app takes {_HIGHEST_RATE} at most"
         )
-    return clip
+    blocks = []
+    for block in stream:
+        blocks.append(block.mean(axis=0))
+        if stream.frames_read > duration_s * stream.sampling_rate:
+            raise ValueError(
+                f"is longer than the {duration_s:g} s that this app takes; cut it, or rate it with `jsqa score`"
+            )
+    return np.concatenate(blocks)
