@@ -47,7 +47,7 @@ def describe_model(pipeline: SpeechQualityPipeline) -> dict[str, Any]:
 
 
 # What tells how a model was saved and loaded, not what it does. The weights tell their type themselves.
-_PASSING = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+_PASSING = ("_name_or_path", "transformers_version", "architectures", "auto_map", "dtype", "torch_dtype")
 
 
 def _lasting(settings: dict[str, Any]) -> dict[str, Any]:

@@ -39,12 +39,13 @@ def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[File
         OSError: the file can't be read.
     """
     rows = _parquet_rows(path) if format_name == "parquet" else _text_rows(path, format_name)
-    for number, row in enumerate(rows, start=1):
-        try:
+    read = 0
+    try:
+        for row in rows:
             yield _file_score(row)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-            raise ValueError(f"{os.fspath(path)}: row {number} is damaged; mend or remove it") from error
+            read += 1
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: row {read + 1} is damaged; mend or remove it") from error
 
 
 def whole_size(path: str | os.PathLike[str], format_name: str) -> int:

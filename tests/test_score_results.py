@@ -209,9 +209,10 @@ def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
 
 def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
-    path.write_text(json.dumps({"file": "a.wav", "mos": 3.0, "error": None}) + '\n{"file": "b.wav"}\n')
-    with pytest.raises(ValueError, match="scores.jsonl: row 2 is damaged"):
-        list(read_scores(path, "jsonl"))
+    for second in ('{"file": "b.wav"}', "\0\0\0", "[]"):
+        path.write_text(json.dumps({"file": "a.wav", "mos": 3.0, "error": None}) + f"\n{second}\n")
+        with pytest.raises(ValueError, match="scores.jsonl: row 2 is damaged"):
+            list(read_scores(path, "jsonl"))
 
 
 def test_a_model_is_known_by_weights_configuration_and_settings(tmp_path: Path) -> None:
