@@ -107,6 +107,14 @@ def test_a_clip_gets_the_score_of_the_pipeline(
     assert 'aria-label="Waveform and spectrogram of call.wav"' in plots
 
 
+def test_the_spectrogram_ends_where_the_model_stops_hearing(actions: Actions, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.05, 48_000)
+    soundfile.write(tmp_path / "wide.wav", samples, 48_000)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", actions.score(str(tmp_path / "wide.wav"))[1])
+    assert "8" in texts
+    assert not {"10", "20"} & set(texts)
+
+
 def test_without_a_clip_there_is_a_hint(actions: Actions) -> None:
     assert "Upload a clip" in actions.score(None)[0]
     assert "two clips" in actions.compare(None, None)

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import soxr
+
 from ..pipeline_jsqa import SpeechQualityPipeline
 from ..score_formats import make_writer
 from ..scoring import FileScore, score_files
 from .fragments import comparison_html, hint_html, plots_html, problem_html, score_html
-from .limits import AppLimits, read_clip
+from .limits import AppLimits, Clip, read_clip
 
 if TYPE_CHECKING:
     from ..comparison import Comparer
@@ -64,7 +66,7 @@ class Actions:
         result = self._rate(path, curve=True)
         if result.error is not None:
             return problem_html(name, result.error), ""
-        plots = plots_html(name, result, clip, result.curve, self.scale)
+        plots = plots_html(name, result, self._as_rated(clip), result.curve, self.scale)
         return score_html(name, result, self.scale), plots
 
     def compare(self, path_a: str | None, path_b: str | None) -> str:
@@ -121,6 +123,13 @@ class Actions:
         except ValueError as error:
             return FileScore(name, error=str(error))
         return replace(self._rate(path), file=name)
+
+    def _as_rated(self, clip: Clip) -> Clip:
+        """At most at the model's rate: one sees what is rated, and a page of minutes at 48 kHz stays small."""
+        rate = self.pipeline.model.config.sampling_rate
+        if clip.sampling_rate <= rate:
+            return clip
+        return Clip(soxr.resample(clip.samples, clip.sampling_rate, rate), rate)
 
     def _rate(self, path: str, curve: bool = False) -> FileScore:
         return next(iter(score_files([path], self.pipeline, **({"curve": True} if curve and self.has_curve else {}))))
