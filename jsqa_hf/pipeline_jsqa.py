@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from numbers import Real
-from statistics import NormalDist
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
-from .audio import AudioDecodingError, DecodedAudio, decode_audio
+from .audio import AudioStream
+from .audio_inputs import is_collection, open_input
+from .windowed_scores import WeightedMean, as_scores, curve_of
+from .windows import Window, Windower
 
 __all__ = ["SILENCE_DBFS", "SpeechQualityPipeline", "WINDOW_S"]
 
@@ -26,22 +25,28 @@ WINDOW_S = 30.0
 # A swing of one step of 16-bit PCM to either side is -90.3 dBFS: below there is no sound in the file.
 SILENCE_DBFS = -90.0
 
-# The feature extractor refuses clips below 50 ms, and equal windows are longer than half of `window_s`.
+# The feature extractor refuses clips below 50 ms.
 _MINIMUM_WINDOW_S = 0.1
+
+# Our choice: within a tenth of a second nobody can tell one quality from another.
+_MINIMUM_STEP_S = 0.1
+
+_TENSORS = ("input_values", "attention_mask")
 
 
 class SpeechQualityPipeline(ChunkPipeline):
     """Rates the quality of speech without a reference.
 
-    Longer clips than `window_s` are split into equal windows of at most that length; every window is rated by itself,
-    and the clip gets the means over its windows, weighted by duration. Windows of digital silence (see `SILENCE_DBFS`)
-    are left out, as there is nothing in them to rate.
+    A clip of at most `window_s` is rated as it is. Longer audio is read block by block, in bounded memory, and rated
+    in overlapping windows of that length (see `jsqa_hf.windows`). It gets the means over its windows, weighted by the
+    seconds of active speech (after ITU-T P.56, see `jsqa_hf.speech_activity`) that each stands for. Windows of digital
+    silence (see `SILENCE_DBFS`) are left out, as there is nothing in them to rate.
 
     Args:
         model: a `JSQAForMOSRegression` that has an output named `"mos"`.
         feature_extractor: its `JSQAFeatureExtractor`.
-        kwargs: as in every transformers pipeline (`device`, `batch_size`), and the call parameters `window_s` and
-            `confidence` as defaults.
+        kwargs: as in every transformers pipeline (`device`, `batch_size`), and the call parameters `window_s`,
+            `confidence`, `curve` and `curve_step_s` as defaults.
 
     Raises:
         ValueError: if the model doesn't predict MOS, or the feature extractor is missing.
@@ -101,8 +106,10 @@ class SpeechQualityPipeline(ChunkPipeline):
                   nothing in it tells its rate;
                 - `{"array": ..., "sampling_rate": ...}` (or `"raw"`) for arrays at any rate;
                 - `{"bytes": ..., "path": ...}`, an element of a column `Audio(decode=False)` of `datasets`;
-                - an `AudioDecoder`, an element of a column `Audio()`.
+                - an `AudioDecoder`, an element of a column `Audio()`;
+                - an `AudioStream` of `jsqa_hf.audio`.
             kwargs: `window_s` in seconds (default 30, at least 0.1), `confidence` of the interval (default 0.95),
+                `curve` for quality over time (default False), `curve_step_s` in seconds (default 1, at least 0.1),
                 `batch_size` and `num_workers` as in every transformers pipeline.
 
         Returns:
@@ -111,8 +118,12 @@ class SpeechQualityPipeline(ChunkPipeline):
             column an iterator that rates as it goes.
 
             The interval is `mean ± z * sqrt(variance)`, clipped to the scale, with the variance that the model
-            predicts for the mean opinion of a listening panel (the duration-weighted mean over windows, which doesn't
-            shrink with more of them). How often it covers the panel's value is stated in the model card.
+            predicts for the mean opinion of a listening panel (the weighted mean over windows, which doesn't shrink
+            with more of them). How often it covers the panel's value is stated in the model card.
+
+            With `curve=True` there is also the key `curve`, a list with a dict for every step: `start_s`, `end_s`, the
+            same scores as above for the 4 s around the middle of the step, and `speech_s`, the seconds of active
+            speech in it. Where there is none, a pause, the scores are None. The other scores don't change.
 
         Raises:
             ValueError: the input can't be decoded, is too short, is digital silence, or isn't finite; the message
@@ -122,165 +133,136 @@ class SpeechQualityPipeline(ChunkPipeline):
         """
         if isinstance(inputs, list | tuple):
             return super().__call__(list(inputs), **kwargs) if inputs else []
-        if _is_column(inputs):
+        if is_collection(inputs):
             # The base class streams only generators and torch datasets, and takes any other iterable for one input.
             return super().__call__((item for item in inputs), **kwargs)
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
-        self, window_s: float | None = None, confidence: float | None = None
+        self,
+        window_s: float | None = None,
+        confidence: float | None = None,
+        curve: bool | None = None,
+        curve_step_s: float | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_parameters, postprocess_parameters = {}, {}
-        if window_s is not None:
-            if not _MINIMUM_WINDOW_S <= window_s < math.inf:
-                raise ValueError(f"`window_s` must be at least {_MINIMUM_WINDOW_S} seconds, but is {window_s}")
-            preprocess_parameters["window_s"] = float(window_s)
+        for name, seconds, lowest in (
+            ("window_s", window_s, _MINIMUM_WINDOW_S),
+            ("curve_step_s", curve_step_s, _MINIMUM_STEP_S),
+        ):
+            if seconds is not None:
+                if not lowest <= seconds < math.inf:
+                    raise ValueError(f"`{name}` must be at least {lowest} seconds, but is {seconds}")
+                preprocess_parameters[name] = float(seconds)
+        if curve is not None:
+            preprocess_parameters["curve"] = bool(curve)
+        postprocess_parameters = {key: value for key, value in preprocess_parameters.items() if key != "window_s"}
         if confidence is not None:
             if not 0.0 < confidence < 1.0:
                 raise ValueError(f"`confidence` must lie between 0 and 1, such as 0.95, but is {confidence}")
             postprocess_parameters["confidence"] = float(confidence)
         return preprocess_parameters, {}, postprocess_parameters
 
-    def preprocess(self, inputs: Any, window_s: float = WINDOW_S) -> Iterator[dict[str, Any]]:
-        """Decode an input and yield its windows as model inputs of shape (1, samples), each with its duration in s."""
-        samples, sampling_rate, name = self._read(inputs)
-        try:
-            pending = None
-            for window in _split(samples, sampling_rate, window_s):
-                features = self.feature_extractor(window, sampling_rate=sampling_rate, return_tensors="pt")
-                if _is_silent(features["input_values"]):
-                    continue
-                if pending is not None:
-                    yield {**pending, "is_last": False}
-                pending = {**features, "duration_s": features["input_values"].shape[-1] / self._model_rate}
-            if pending is None:
-                raise ValueError(
-                    f"digital silence cannot be rated (after mixing to mono at {self._model_rate} Hz nothing exceeds "
-                    f"{SILENCE_DBFS:.0f} dBFS)"
-                )
-        except ValueError as error:
-            if not name:
-                raise
-            raise ValueError(f"{name}: {error}") from error
-        yield {**pending, "is_last": True}
+    def preprocess(
+        self, inputs: Any, window_s: float = WINDOW_S, curve: bool = False, curve_step_s: float = 1.0
+    ) -> Iterator[dict[str, Any]]:
+        """Read an input and yield its windows as they are complete.
+
+        Args:
+            inputs, window_s, curve, curve_step_s: see `__call__`.
+
+        Yields:
+            Model inputs of shape (1, samples), and what `postprocess` needs to know about the window: `purpose`
+            (`"summary"` or `"curve"`), `start_s` and `duration_s` in the audio, `cells` (start and end of what it
+            stands for), `speech_s` (seconds of active speech in its cells) and `speech_of_cells` (the same for each
+            cell), `read_s` (how much of the audio has been read; in the last window all), and `is_last`.
+
+        Raises:
+            ValueError, TypeError: see `__call__`.
+        """
+        with open_input(inputs, self._model_rate) as stream:
+            try:
+                windower = Windower(stream.sampling_rate, self._model_rate, window_s, curve_step_s if curve else None)
+                pending = None
+                for window in _windows_of(stream, windower):
+                    features = self.prepare_window(window)
+                    if features is None:
+                        continue
+                    if pending is not None:
+                        yield {**pending, "is_last": False}
+                    pending = features
+                if pending is None:
+                    raise ValueError(
+                        f"digital silence cannot be rated (after mixing to mono at {self._model_rate} Hz nothing "
+                        f"exceeds {SILENCE_DBFS:.0f} dBFS)"
+                    )
+            except ValueError as error:
+                if not stream.name:
+                    raise
+                raise ValueError(f"{stream.name}: {error}") from error
+            yield {**pending, "read_s": stream.frames_read / stream.sampling_rate, "is_last": True}
+
+    def prepare_window(self, window: Window) -> dict[str, Any] | None:
+        """Make what `preprocess` yields of a window, or None where there is nothing to rate in it."""
+        if window.purpose == "curve" and not any(window.speech_s):
+            return None
+        features = self.feature_extractor(window.samples, sampling_rate=window.sampling_rate, return_tensors="pt")
+        if _is_silent(features["input_values"]):
+            return None
+        return {
+            **features,
+            "purpose": window.purpose,
+            "start_s": window.start_s,
+            "duration_s": features["input_values"].shape[-1] / self._model_rate,
+            "cells": window.cells,
+            "speech_s": sum(window.speech_s),
+            "speech_of_cells": window.speech_s,
+            "read_s": window.end_s,
+        }
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        bookkeeping = {key: model_inputs[key] for key in ("duration_s", "is_last")}
-        outputs = self.model(input_values=model_inputs["input_values"], attention_mask=model_inputs["attention_mask"])
-        return {"scores": outputs.scores, "variances": outputs.variances, **bookkeeping}
+        about = {key: value for key, value in model_inputs.items() if key not in _TENSORS}
+        outputs = self.model(**{key: model_inputs[key] for key in _TENSORS})
+        return {"scores": outputs.scores, "variances": outputs.variances, **about}
 
-    def postprocess(self, model_outputs: Sequence[dict[str, Any]], confidence: float = 0.95) -> dict[str, float]:
+    def postprocess(
+        self,
+        model_outputs: Sequence[dict[str, Any]],
+        confidence: float = 0.95,
+        curve: bool = False,
+        curve_step_s: float = 1.0,
+    ) -> dict[str, Any]:
         """Average the windows of one input, see `__call__`."""
-        durations = torch.tensor([output["duration_s"] for output in model_outputs], dtype=torch.float64)
-        weights = (durations / durations.sum())[:, None]
-        means = (weights * torch.cat([output["scores"] for output in model_outputs]).double()).sum(0)
-        variances = (weights * torch.cat([output["variances"] for output in model_outputs]).double()).sum(0)
-        if not (means.isfinite().all() and variances.isfinite().all()):
-            raise ValueError("the model gives no finite score; check its weights and its number format")
-        lowest, highest = self.model.config.mos_score_range
-        half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * variances.sqrt()
-        lows = (means - half_widths).clamp(min=lowest)
-        highs = (means + half_widths).clamp(max=highest)
-        names = list(self.model.config.mos_output_names)
-        scores: dict[str, float] = {}
-        for name in sorted(names, key=lambda name: name != "mos"):
-            index = names.index(name)
-            scores[name], scores[f"{name}_low"], scores[f"{name}_high"] = (
-                float(values[index]) for values in (means, lows, highs)
+        whole = WeightedMean()
+        for output in model_outputs:
+            if output["purpose"] == "summary":
+                whole.add(output)
+        scores: dict[str, Any] = self.name_scores(*whole.result(), confidence)
+        if curve:
+            rated = (
+                (output, self.name_scores(output["scores"][0], output["variances"][0], confidence))
+                for output in model_outputs
+                if output["purpose"] == "curve"
             )
+            names = sorted(self.model.config.mos_output_names, key=lambda name: name != "mos")
+            whole_s = max(output["read_s"] for output in model_outputs)
+            scores["curve"] = curve_of(rated, names, curve_step_s, whole_s)
         return scores
+
+    def name_scores(self, scores: torch.Tensor, variances: torch.Tensor, confidence: float) -> dict[str, float]:
+        """Scores and variances, (outputs,) each, as the dict of scores and intervals that `__call__` tells."""
+        config = self.model.config
+        return as_scores(scores, variances, config.mos_output_names, config.mos_score_range, confidence)
 
     @property
     def _model_rate(self) -> int:
         return self.model.config.sampling_rate
 
-    def _read(self, inputs: Any) -> tuple[Any, int, str]:
-        """Samples, sampling rate in Hz, and the file's name for messages (empty where there is none)."""
-        if isinstance(inputs, dict):
-            return self._read_dict(inputs)
-        if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
-            return *_decode_bytes(_fetch(inputs), inputs), inputs
-        if isinstance(inputs, str | os.PathLike):
-            return *decode_audio(inputs), os.fspath(inputs)
-        if isinstance(inputs, bytes | bytearray | memoryview):
-            return *decode_audio(bytes(inputs)), ""
-        if hasattr(inputs, "get_all_samples"):
-            decoded = inputs.get_all_samples()
-            return _as_array(decoded.data), decoded.sample_rate, ""
-        if isinstance(inputs, np.ndarray | torch.Tensor):
-            return _as_array(inputs), self._model_rate, ""
-        raise TypeError(
-            f"an input must be a path, bytes, an array, a tensor, an AudioDecoder, or a dict with 'array' and "
-            f"'sampling_rate', but is {type(inputs).__name__}"
-        )
 
-    def _read_dict(self, inputs: dict[str, Any]) -> tuple[Any, int, str]:
-        name = inputs.get("path") or ""
-        for key in ("array", "raw"):
-            if inputs.get(key) is not None:
-                if inputs.get("sampling_rate") is None:
-                    raise ValueError(f"the dict with {key!r} lacks 'sampling_rate': give the rate of the audio in Hz")
-                return _as_array(inputs[key]), inputs["sampling_rate"], name
-        if inputs.get("bytes") is not None:
-            return *_decode_bytes(inputs["bytes"], name), name
-        if name:
-            return self._read(name)
-        raise ValueError(
-            f"a dict must have 'array' and 'sampling_rate', or 'bytes', or 'path', but has {sorted(inputs)}"
-        )
-
-
-def _is_column(inputs: Any) -> bool:
-    """Whether this is a collection of inputs: an iterator, or a lazy column of `datasets`."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | np.ndarray | torch.Tensor):
-        return False
-    if hasattr(inputs, "get_all_samples") or isinstance(inputs, torch.utils.data.Dataset):
-        return False
-    return isinstance(inputs, Iterable)
-
-
-def _decode_bytes(content: bytes, name: str) -> DecodedAudio:
-    try:
-        return decode_audio(content)
-    except AudioDecodingError as error:
-        raise AudioDecodingError(error.reason, name) from error
-
-
-def _fetch(address: str) -> bytes:
-    # The HTTP client that transformers' own audio pipelines use.
-    from huggingface_hub.utils import httpx
-
-    try:
-        return httpx.get(address, follow_redirects=True).raise_for_status().content
-    except httpx.HTTPError as error:
-        raise ValueError(f"{address}: can't be fetched ({error})") from error
-
-
-def _as_array(samples: Any) -> np.ndarray:
-    """Numbers of any kind as an array; lists carry no type, so they are taken as full scale 1, not as integer PCM."""
-    if isinstance(samples, torch.Tensor):
-        samples = samples.detach().cpu()
-        return (samples.float() if samples.dtype == torch.bfloat16 else samples).numpy()
-    if isinstance(samples, list | tuple):
-        return np.asarray(samples, dtype=np.float32)
-    return np.asarray(samples)
-
-
-def _split(samples: np.ndarray, sampling_rate: int, window_s: float) -> Iterator[np.ndarray]:
-    """Equal windows of at most `window_s` seconds along the longer axis, the time."""
-    if samples.ndim not in (1, 2):
-        raise ValueError(
-            f"a clip is (time,) or (channels, time), but has shape {samples.shape}; give several as a list"
-        )
-    if samples.ndim == 2 and samples.shape[0] > samples.shape[1]:
-        samples = samples.T
-    if not (isinstance(sampling_rate, Real) and sampling_rate > 0):
-        raise ValueError(f"'sampling_rate' must be a number of Hz above 0, but is {sampling_rate!r}")
-    length = samples.shape[-1]
-    count = max(1, math.ceil(length / (window_s * sampling_rate)))
-    edges = [round(length * index / count) for index in range(count + 1)]
-    for start, end in zip(edges, edges[1:], strict=False):
-        yield samples[..., start:end]
+def _windows_of(stream: AudioStream, windower: Windower) -> Iterator[Window]:
+    for block in stream:
+        yield from windower.feed(block)
+    yield from windower.finish()
 
 
 def _is_silent(input_values: torch.Tensor) -> bool:

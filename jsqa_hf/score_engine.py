@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .audio import AudioDecodingError
 from .audio_files import NothingFound
+from .audio_inputs import open_input
 
 if TYPE_CHECKING:
     from .pipeline_jsqa import SpeechQualityPipeline
@@ -232,11 +233,13 @@ class ScoreEngine:
         if isinstance(task.source, NothingFound):
             task.error = task.source.reason
             return
-        samples, sampling_rate, _ = self.pipeline._read(task.source)
-        task.duration_s = max(samples.shape) / sampling_rate
-        yield from self.pipeline.preprocess(
-            {"array": samples, "sampling_rate": sampling_rate}, **self.preprocess_parameters
-        )
+        with open_input(task.source, self.pipeline.model.config.sampling_rate) as stream:
+            # Errors must not name the file, as the result does.
+            stream.name = ""
+            try:
+                yield from self.pipeline.preprocess(stream, **self.preprocess_parameters)
+            finally:
+                task.duration_s = stream.duration_s
 
     def _put(self, task: _Task, inputs: dict[str, Any]) -> None:
         with self._changed:

@@ -70,6 +70,14 @@ def assert_same(first: dict[str, float], second: dict[str, float], tolerance: fl
         assert first[name] == pytest.approx(second[name], abs=tolerance), name
 
 
+def output_of_model(
+    score: float, variance: float, start_s: float = 0.0, end_s: float = 1.0, speech_s: float = 1.0
+) -> dict[str, Any]:
+    """What `_forward` gives for a window that stands for the time from `start_s` to `end_s`."""
+    about = {"purpose": "summary", "cells": ((start_s, end_s),), "speech_s": speech_s, "read_s": end_s}
+    return {"scores": torch.full((1, 3), score), "variances": torch.full((1, 3), variance), **about}
+
+
 def test_the_score_is_the_models_and_the_interval_two_sided(
     rate: SpeechQualityPipeline, model: JSQAForMOSRegression
 ) -> None:
@@ -91,8 +99,7 @@ def test_mos_comes_first_and_every_output_has_an_interval(rate: SpeechQualityPip
 
 @pytest.mark.parametrize("score", [1.001, 1.5, 3.0, 4.5, 4.999])
 def test_the_interval_is_clipped_to_the_rating_scale(rate: SpeechQualityPipeline, score: float) -> None:
-    output = {"scores": torch.full((1, 3), score), "variances": torch.full((1, 3), 0.25), "duration_s": 1.0}
-    result = rate.postprocess([output])
+    result = rate.postprocess([output_of_model(score, 0.25)])
     assert result["mos"] == pytest.approx(score)
     assert result["mos_low"] == pytest.approx(max(1.0, score - Z_95 * 0.5))
     assert result["mos_high"] == pytest.approx(min(5.0, score + Z_95 * 0.5))
@@ -213,35 +220,15 @@ def test_a_generator_is_read_as_the_results_are_taken(rate: SpeechQualityPipelin
     assert read <= 8
 
 
-def test_a_long_clip_is_the_mean_over_equal_windows(rate: SpeechQualityPipeline, model: JSQAForMOSRegression) -> None:
-    parts = [clip(1.25, seed) for seed in range(4)]
-    # 5 s in windows of at most 1.4 s: four of 1.25 s, not three of 1.4 s and a rest.
-    result = rate(np.concatenate(parts), window_s=1.4, batch_size=3)
-    scores, variances = (np.mean(values, axis=0) for values in zip(*(of_model(model, p) for p in parts), strict=True))
-    assert np.std([of_model(model, part)[0][1] for part in parts]) > 0.05
-    assert result["mos"] == pytest.approx(scores[1], abs=1e-4)
-    assert result["mos_high"] == pytest.approx(min(5.0, scores[1] + Z_95 * math.sqrt(variances[1])), abs=1e-4)
-
-
-@pytest.mark.parametrize(("seconds", "count"), [(29.0, 1), (30.0, 1), (30.1, 2), (60.0, 2), (95.0, 4)])
-def test_windows_are_equal_and_at_most_30_s_long(rate: SpeechQualityPipeline, seconds: float, count: int) -> None:
-    windows = list(rate.preprocess({"array": clip(seconds, sampling_rate=8000), "sampling_rate": 8000}))
-    lengths = [window["input_values"].shape[-1] for window in windows]
-    assert len(lengths) == count
-    assert max(lengths) <= 30 * SAMPLING_RATE
-    assert max(lengths) - min(lengths) <= 2
-    assert sum(lengths) == pytest.approx(seconds * SAMPLING_RATE, abs=2)
-    assert [window["is_last"] for window in windows] == [False] * (count - 1) + [True]
-
-
-def test_postprocessing_weights_windows_by_duration(rate: SpeechQualityPipeline) -> None:
-    outputs = [
-        {"scores": torch.full((1, 3), score), "variances": torch.full((1, 3), variance), "duration_s": duration}
-        for score, variance, duration in [(2.0, 0.01, 3.0), (4.0, 0.09, 1.0)]
-    ]
-    result = rate.postprocess(outputs)
+def test_postprocessing_weights_windows_by_their_speech(rate: SpeechQualityPipeline) -> None:
+    result = rate.postprocess([output_of_model(2.0, 0.01, 0.0, 9.0, 3.0), output_of_model(4.0, 0.09, 9.0, 18.0, 1.0)])
     assert result["mos"] == pytest.approx(2.5)
     assert result["mos_high"] == pytest.approx(2.5 + Z_95 * math.sqrt(0.03))
+
+
+def test_without_any_speech_windows_are_weighted_by_time(rate: SpeechQualityPipeline) -> None:
+    result = rate.postprocess([output_of_model(2.0, 0.01, 0.0, 3.0, 0.0), output_of_model(4.0, 0.09, 3.0, 4.0, 0.0)])
+    assert result["mos"] == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("level", [0.0, 10 ** ((SILENCE_DBFS - 1) / 20)])
@@ -258,14 +245,6 @@ def test_a_constant_offset_is_silence(rate: SpeechQualityPipeline) -> None:
 
 def test_the_faintest_sound_of_16_bits_is_rated(rate: SpeechQualityPipeline) -> None:
     assert rate(2**-14 * np.sign(clip(1.0)))["mos"] > 1.0
-
-
-def test_windows_of_silence_are_left_out(rate: SpeechQualityPipeline) -> None:
-    silence = np.zeros(SAMPLING_RATE, dtype=np.float32)
-    with_pauses = np.concatenate([silence, clip(1.0, 1), silence, clip(1.0, 2), silence])
-    expected = rate(np.concatenate([clip(1.0, 1), clip(1.0, 2)]), window_s=1.0)
-    assert_same(rate(with_pauses, window_s=1.0), expected)
-    assert_same(rate([with_pauses, clip(0.5)], window_s=1.0, batch_size=3)[0], expected)
 
 
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -316,6 +295,7 @@ def test_inputs_that_are_not_audio_are_refused(
         ({"window_s": 0.0}, ValueError),
         ({"window_s": math.nan}, ValueError),
         ({"window_s": math.inf}, ValueError),
+        ({"curve_step_s": 0.05}, ValueError),
         ({"confidence": 1.0}, ValueError),
         ({"confidence": 95}, ValueError),
         ({"windows": 3}, TypeError),
@@ -386,7 +366,7 @@ def test_an_address_is_fetched(rate: SpeechQualityPipeline, server: str) -> None
 
 def test_a_saved_pipeline_carries_its_code(rate: SpeechQualityPipeline, tmp_path: Path) -> None:
     rate.save_pretrained(tmp_path)
-    assert {"pipeline_jsqa.py", "audio.py"} <= set(os.listdir(tmp_path))
+    assert {"pipeline_jsqa.py", "audio.py", "windows.py", "recent_values.py"} <= set(os.listdir(tmp_path))
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["custom_pipelines"]["speech-quality-assessment"]["impl"] == "pipeline_jsqa.SpeechQualityPipeline"
 

@@ -1,0 +1,81 @@
+"""Change of the sampling rate of a stream, with the result of doing it at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .feature_extraction_jsqa import _KAISER_BEST, _MAXIMUM_PHASES, _import_torchaudio
+
+__all__ = ["StreamingResampler"]
+
+
+class StreamingResampler:
+    """Resamples mono audio piece by piece, as `jsqa_hf.feature_extraction_jsqa.resample` does the whole.
+
+    The filter of torchaudio is finite, so a piece that has enough of its neighbours on both sides comes out as in the
+    whole signal. Where torchaudio doesn't serve, soxr does, which keeps its own state.
+
+    Args:
+        orig_rate, new_rate: in Hz.
+    """
+
+    def __init__(self, orig_rate: int, new_rate: int) -> None:
+        divisor = math.gcd(orig_rate, new_rate)
+        self._from, self._to = orig_rate // divisor, new_rate // divisor
+        torchaudio = _import_torchaudio() if self._to <= _MAXIMUM_PHASES else None
+        self._soxr: Any = None
+        self._filter: Any = None
+        if self._from == self._to:
+            return
+        if torchaudio is None:
+            import soxr
+
+            self._soxr = soxr.ResampleStream(orig_rate, new_rate, 1, dtype="float32", quality="VHQ")
+            return
+        from torchaudio.transforms import Resample
+
+        # It computes its filter once; that takes longer than to filter some seconds.
+        options: dict[str, Any] = _KAISER_BEST
+        self._filter = Resample(orig_rate, new_rate, dtype=torch.float32, **options)
+        lowest = min(self._from, self._to) * options["rolloff"]
+        half_width = math.ceil(options["lowpass_filter_width"] * self._from / lowest)
+        # Counted in periods, of `_from` samples before and `_to` samples after.
+        self._context = math.ceil(half_width / self._from) + 1
+        self._pending: NDArray[np.float32] = np.zeros(self._context * self._from, np.float32)
+        self._received = self._given = 0
+
+    def feed(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        """Take the next samples.
+
+        Args:
+            samples: (time,) float32, of any number.
+            last: whether they end the stream.
+
+        Returns:
+            (time,) float32: what can be told by now, in the end all, `ceil(samples * new_rate / orig_rate)`.
+        """
+        if self._soxr is not None:
+            return self._soxr.resample_chunk(np.ascontiguousarray(samples, dtype=np.float32), last)
+        if self._filter is None:
+            return samples
+        self._received += len(samples)
+        margin = self._context * self._from
+        rest = np.zeros(margin + self._from if last else 0, np.float32)
+        self._pending = np.concatenate([self._pending, samples, rest])
+        periods = (len(self._pending) - 2 * margin) // self._from
+        if periods <= 0:
+            return np.zeros(0, np.float32)
+        piece = self._pending[: 2 * margin + periods * self._from]
+        with torch.inference_mode():
+            resampled = self._filter(torch.from_numpy(piece)).numpy()
+        self._pending = self._pending[periods * self._from :]
+        resampled = resampled[self._context * self._to :][: periods * self._to]
+        if last:
+            resampled = resampled[: -(-self._received * self._to // self._from) - self._given]
+        self._given += len(resampled)
+        return resampled

@@ -1,0 +1,106 @@
+"""From the scores of windows to the score of the whole and to quality over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["WeightedMean", "as_scores", "curve_of"]
+
+
+class WeightedMean:
+    """Mean of what the model gives for windows, weighted by the speech that each stands for.
+
+    Where no window has speech, the weight is the length of its cell.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, Any, Any]] = {"speech": (0.0, 0.0, 0.0), "time": (0.0, 0.0, 0.0)}
+
+    def add(self, output: Mapping[str, Any]) -> None:
+        """Add a window: `scores` and `variances` of shape (1, outputs), `speech_s`, and `cells` or `duration_s`."""
+        scores, variances = output["scores"][0].double(), output["variances"][0].double()
+        length_s = sum(end - start for start, end in output["cells"])
+        for kind, weight in (("speech", output["speech_s"]), ("time", length_s)):
+            total, of_scores, of_variances = self._sums[kind]
+            self._sums[kind] = total + weight, of_scores + weight * scores, of_variances + weight * variances
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Mean scores and mean variances, (outputs,) each.
+
+        Raises:
+            ValueError: no window was added.
+        """
+        for total, scores, variances in self._sums.values():
+            if total > 0:
+                return scores / total, variances / total
+        raise ValueError("there is nothing to rate: no window was added")
+
+
+def as_scores(
+    scores: Tensor, variances: Tensor, names: Sequence[str], scale: tuple[float, float], confidence: float
+) -> dict[str, float]:
+    """Scores with intervals by name.
+
+    Args:
+        scores, variances: (outputs,) each.
+        names: of the outputs.
+        scale: ends of the rating scale, to which the intervals are clipped.
+        confidence: of the interval, between 0 and 1.
+
+    Returns:
+        `mos`, `mos_low` and `mos_high`, then the same three for each further output.
+
+    Raises:
+        ValueError: a number isn't finite.
+    """
+    if not (scores.isfinite().all() and variances.isfinite().all()):
+        raise ValueError("the model gives no finite score; check its weights and its number format")
+    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * variances.double().sqrt()
+    lows, highs = (scores - half_widths).clamp(min=scale[0]), (scores + half_widths).clamp(max=scale[1])
+    named: dict[str, float] = {}
+    for name in sorted(names, key=lambda name: name != "mos"):
+        index = list(names).index(name)
+        for ending, values in (("", scores), ("_low", lows), ("_high", highs)):
+            named[name + ending] = float(values[index])
+    return named
+
+
+def curve_of(
+    rated: Iterable[tuple[Mapping[str, Any], Mapping[str, float]]], names: Sequence[str], step_s: float, whole_s: float
+) -> list[dict[str, Any]]:
+    """Quality over time, with a step for every `step_s`.
+
+    Args:
+        rated: windows of a curve (`cells` and `speech_of_cells`), each with its scores.
+        names: of the outputs of the model.
+        step_s: length of a step in seconds.
+        whole_s: length of the audio in seconds.
+
+    Returns:
+        For each step `start_s`, `end_s`, the scores, and `speech_s`, the seconds of active speech in it. Where there
+        is none the scores are None.
+    """
+    count = max(1, math.ceil(whole_s / step_s - 1e-6))
+    nothing = {f"{name}{ending}": None for name in names for ending in ("", "_low", "_high")}
+    curve: list[dict[str, Any]] = [
+        {"start_s": step * step_s, "end_s": min((step + 1) * step_s, whole_s), **nothing, "speech_s": 0.0}
+        for step in range(count)
+    ]
+    for output, scores in rated:
+        for step in steps_of(output, scores):
+            curve[min(round(step["start_s"] / step_s), count - 1)].update(step)
+    return curve
+
+
+def steps_of(output: Mapping[str, Any], scores: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The steps that a window of a curve stands for, see `curve_of`."""
+    return [
+        {"start_s": start, "end_s": end, **{name: scores[name] if speech_s else None for name in scores}}
+        | {"speech_s": speech_s}
+        for (start, end), speech_s in zip(output["cells"], output["speech_of_cells"], strict=True)
+    ]
