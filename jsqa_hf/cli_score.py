@@ -58,6 +58,10 @@ def add_score_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="throw away what is in --output and start again")
     parser.add_argument("--retry-failed", action="store_true", help="rate files again that have an error in --output")
+    parser.add_argument("--curve", action="store_true", help="quality over time, too; as jsonl or parquet")
+    parser.add_argument(
+        "--curve-step", type=float, metavar="S", help="length of its steps in seconds (default: 1; implies --curve)"
+    )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="default: 8, on a CPU 1")
     parser.add_argument(
         "--num-workers",
@@ -87,6 +91,7 @@ def run_score(arguments: argparse.Namespace) -> int:
     from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
 
     format_name = arguments.format or _default_format(arguments.output)
+    arguments.curve = arguments.curve or arguments.curve_step is not None
     _check_output(arguments, format_name)
     with _only_our_messages():
         from .score_processes import launched_processes
@@ -107,6 +112,10 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
         pipeline = load_pipeline(arguments.model, processes.device(arguments.device))
     except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
         raise UsageError(f"the model can't be loaded: {' '.join(str(error).split())}") from error
+    try:
+        pipeline._sanitize_parameters(**_parameters(arguments))
+    except (TypeError, ValueError) as error:
+        _refuse(str(error), processes)
     with ExitStack() as stack:
         if _is_kept(arguments, format_name):
             results = _results_file(arguments, format_name, pipeline, processes)
@@ -116,8 +125,9 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
             results, known_failures = None, []
             paths, total = _listed(arguments, _unique(arguments.paths, lambda _: True))
             stream = stack.enter_context(_open_output(arguments.output, format_name))
-            write = make_writer(format_name, stream, output_names(pipeline))
-        scores = score_files(paths, pipeline, batch_size=arguments.batch_size, num_workers=arguments.num_workers)
+            write = make_writer(format_name, stream, output_names(pipeline), curve=arguments.curve)
+        threads = {"batch_size": arguments.batch_size, "num_workers": arguments.num_workers}
+        scores = score_files(paths, pipeline, **threads, **_parameters(arguments))
         show = _shows_progress(arguments) and processes.is_main
         failed = _write_results(scores, write, total, show)
     failed = processes.total(failed + len(known_failures))
@@ -127,6 +137,11 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
     if results is not None:
         results.finish()
     return failed
+
+
+def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    step = {} if arguments.curve_step is None else {"curve_step_s": arguments.curve_step}
+    return {"curve": True, **step} if arguments.curve else {}
 
 
 def _refuse(message: str, processes: Processes) -> NoReturn:
@@ -150,6 +165,10 @@ def _check_output(arguments: argparse.Namespace, format_name: str) -> None:
         raise UsageError(f"--output {printable(output)} is the name of an audio file, not of a table")
     if format_name == "parquet" and not _is_kept(arguments, format_name):
         raise UsageError("Parquet needs --output FILE, with a name that is not a folder or a device")
+    if arguments.curve and format_name not in ("jsonl", "parquet"):
+        raise UsageError(
+            f"{format_name} can't hold a curve: add --format jsonl, or name --output *.jsonl or *.parquet"
+        )
     if (arguments.overwrite or arguments.retry_failed) and not _is_kept(arguments, format_name):
         raise UsageError("--overwrite and --retry-failed need --output FILE with the format csv, jsonl or parquet")
 
@@ -161,7 +180,12 @@ def _results_file(
     from .scoring import output_names
 
     results = ResultsFile(
-        arguments.output, format_name, output_names(pipeline), describe_model(pipeline), processes=processes.count
+        arguments.output,
+        format_name,
+        output_names(pipeline),
+        {**describe_model(pipeline), **_parameters(arguments)},
+        curve=arguments.curve,
+        processes=processes.count,
     )
     complaint = None
     if processes.is_main:

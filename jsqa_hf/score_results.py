@@ -187,9 +187,10 @@ class ResultsFile:
                 yield result
 
 
+# In this order: the first that differs is told.
 _DIFFERENCES = {
-    "model": "of another model, or of the same with other settings",
-    "outputs": "of a model with other outputs",
     "format": "in another format",
     "curve": "with another choice of --curve",
+    "outputs": "of a model with other outputs",
+    "model": "of another model, or of the same with other settings",
 }
