@@ -377,6 +377,12 @@ def test_what_cannot_be_played_says_why_and_keeps_its_score(tmp_path: Path) -> N
     assert len(page.data["files"]) == 2 and not page.all("audio")
 
 
+def test_intervals_end_where_the_scale_ends(tmp_path: Path) -> None:
+    page = page_of(tmp_path, [file_score("a.wav", 1.5), file_score("b.wav", 4.5)], ["g", "g"])
+    assert page.data["groups"][0]["interval"] == [1.0, 5.0]
+    assert "1.00 to 5.00" in page.texts
+
+
 def test_a_page_without_scores_says_so(tmp_path: Path) -> None:
     page = page_of(tmp_path, [FileScore("a.wav", error="is empty (0 bytes)")])
     assert "No file could be rated." in page.texts and "is empty (0 bytes)" in page.texts
@@ -392,6 +398,7 @@ def test_the_curve_is_drawn_with_gaps_and_told_in_words(tmp_path: Path) -> None:
     line = re.search(r'class="line" d="([^"]+)"', svg)
     assert line is not None and line[1].count("M") == 2
     assert "lowest MOS 1.50 from 2.0 to 3.0 s, highest 4.00 from 0.0 to 1.0 s" in svg
+    assert ">3.0 s<" not in svg and ">3.0 s<" in curve_svg(curve, 3.0, (1.0, 5.0), 3.0, (0.5, 1.5))
     assert "nothing to rate" in curve_svg(curve[1:2], 3.0, (1.0, 5.0), 3.0)
 
 

@@ -24,10 +24,14 @@ def curve_svg(
         duration_s: length of the time axis in seconds.
         scale: ends of the rating scale.
         mos: of the whole file, drawn as a dashed line.
-        excerpt: stretch that is marked, in seconds.
+        excerpt: stretch that is marked, in seconds. The picture then has a time axis of its own.
     """
-    parts = [f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT + 12}" role="img" aria-label="{describe(curve)}">']
+    height = _HEIGHT + (12 if excerpt is None else 28)
+    parts = [f'<svg class="curve" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{describe(curve)}">']
     if excerpt is not None:
+        for time_s, anchor in ((0.0, "start"), (duration_s, "end")):
+            x, label = _x(time_s, duration_s), f"{time_s:.1f} s" if time_s else "0"
+            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT + 17}" text-anchor="{anchor}">{label}</text>')
         left, right = _x(excerpt[0], duration_s), _x(excerpt[1], duration_s)
         parts.append(
             f'<rect class="marked" x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{_HEIGHT - _TOP}"/>'

@@ -104,7 +104,7 @@ def write_report(
             options=options,
             count=len(files),
             duration_s=sum(file.duration_s or 0.0 for file in files),
-            overall=_overall(mos),
+            overall=_overall(mos, options.scale),
             players=[
                 [_player(file, names[places[file.file]], numbers[file.file], options) for file in part]
                 for part in players
@@ -148,11 +148,12 @@ def _data(
     outputs = list(dict.fromkeys(name for index in rated for name in _output_names(files[index].scores)))
     columns = list(dict.fromkeys(key for values in results.metadata.values() for key in values))
     values = [file.scores["mos"] for file in files if file.scores]
+    scale = min([options.scale[0], *values]), max([options.scale[1], *values])
     return {
-        "scale": [min([options.scale[0], *values]), max([options.scale[1], *values])],
+        "scale": scale,
         "outputs": outputs,
         "columns": [printable(column) for column in columns],
-        "groups": [_group_record(group) for group in report_groups(results, names, groups)],
+        "groups": [_group_record(group, scale) for group in report_groups(results, names, groups)],
         "files": [
             {
                 "name": names[index],
@@ -181,23 +182,23 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _group_record(group: GroupSummary) -> dict[str, Any]:
-    intervals = {
-        key: None if ends is None else [round(end, 3) for end in ends]
-        for key, ends in (("interval", group.interval), ("differenceInterval", group.difference_interval))
-    }
+def _group_record(group: GroupSummary, scale: tuple[float, float]) -> dict[str, Any]:
+    # Student's t knows nothing of a scale's ends, and leaves them far behind with two or three files.
+    interval = group.interval and [round(float(end), 3) for end in np.clip(group.interval, *scale)]
+    difference = group.difference_interval and [round(end, 3) for end in group.difference_interval]
     numbers = {key: round(getattr(group, key), 3) for key in ("mean", "median", "lowest", "difference")}
-    return {"name": group.name, "size": group.size, "paired": group.paired, **numbers, **intervals}
+    record = {"name": group.name, "size": group.size, "paired": group.paired, **numbers}
+    return {**record, "interval": interval, "differenceInterval": difference}
 
 
-def _overall(mos: np.ndarray) -> dict[str, Any] | None:
+def _overall(mos: np.ndarray, scale: tuple[float, float]) -> dict[str, Any] | None:
     if not len(mos):
         return None
-    quartiles = np.percentile(mos, (25, 50, 75))
+    quartiles, interval = np.percentile(mos, (25, 50, 75)), mean_interval(mos)
     return {
         "count": len(mos),
         "mean": mos.mean(),
-        "interval": mean_interval(mos),
+        "interval": interval and np.clip(interval, min(scale[0], mos.min()), max(scale[1], mos.max())),
         "quartiles": quartiles,
         "lowest": mos.min(),
         "highest": mos.max(),
