@@ -70,11 +70,15 @@ def export_onnx(
 
     Raises:
         ImportError: the extra `onnx` is not installed.
+        ValueError: the model is an export itself.
         FileExistsError: there is a checkpoint of PyTorch in that folder, whose configuration would be overwritten.
-        RuntimeError: without `int8`, if the graph's results are further from PyTorch's than `MAXIMUM_DIFFERENCE`.
+        RuntimeError: the graph's results are further from PyTorch's than `MAXIMUM_DIFFERENCE`, or with `int8` aren't
+            finite. Nothing is written then.
     """
     if find_spec("onnxscript") is None or find_spec("onnxruntime") is None:
         raise ImportError(explain_missing())
+    if isinstance(model, OnnxForMOSRegression):
+        raise ValueError(f"{model.path}: is an ONNX graph already; export the checkpoint that it was made from")
     path = _graph_path(output)
     model = copy.deepcopy(model).cpu().float().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +91,11 @@ def export_onnx(
         _write_configurations(model, graph.parent)
         exported = load_onnx_model(graph)
         difference = largest_difference(model, exported, seed)
-        if not int8 and not difference <= MAXIMUM_DIFFERENCE:
+        # NaN is never allowed.
+        if not difference <= (math.inf if int8 else MAXIMUM_DIFFERENCE):
             raise RuntimeError(
-                f"the exported graph differs from PyTorch by up to {difference:.2g}, more than {MAXIMUM_DIFFERENCE:g} "
-                "allowed; please report this with the versions of torch, onnxscript and onnxruntime"
+                f"the exported graph differs from PyTorch by up to {difference:.2g}; please report this with the "
+                "versions of torch, onnxscript and onnxruntime"
             )
         for written in graph.parent.iterdir():
             written.replace(path.parent / written.name)

@@ -156,6 +156,19 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"model\.onnx: ONNX Runtime can't load it"):
             load_onnx_model(tmp_path)
 
+    def test_an_export_of_an_export(self, exported: Path, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="an ONNX graph already"):
+            export_onnx(load_onnx_model(exported), tmp_path / "again")
+
+    @pytest.mark.slow
+    def test_a_wrong_graph_is_not_put_in_place(
+        self, small_model: JSQAForMOSRegression, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jsqa_hf.onnx_export.largest_difference", lambda *_: 2 * MAXIMUM_DIFFERENCE)
+        with pytest.raises(RuntimeError, match="differs from PyTorch"):
+            export_onnx(small_model, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_checkpoint_is_not_overwritten(self, small_model: JSQAForMOSRegression, small_checkpoint: Path) -> None:
         with pytest.raises(FileExistsError, match="another folder"):
             export_onnx(small_model, small_checkpoint)
