@@ -464,3 +464,20 @@ def test_wrong_usage_gets_one_line(
     assert main(["report", *arguments]) == 2
     complaints = capsys.readouterr().err
     assert complaint in complaints and complaints.count("\n") == 1
+
+
+def test_files_are_rated_with_curves_by_the_real_model(tmp_path: Path, small_checkpoint: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, seconds in (("x/short.wav", 2.0), ("y/long.wav", 5.0)):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / "set" / name, rng.normal(0, 0.05, int(seconds * 16000)), 16000)
+    (tmp_path / "set" / "y" / "bad.wav").write_text("text")
+    output = tmp_path / "page.html"
+    model = ["--model", str(small_checkpoint), "--device", "cpu", "--excerpt-seconds", "3"]
+    assert main(["report", str(tmp_path / "set"), *model, "-o", str(output)]) == 1
+    page = Page(output.read_text(encoding="utf-8"))
+    assert {file["name"]: file["group"] for file in page.data["files"]} == {"x/short.wav": "x", "y/long.wav": "y"}
+    assert [svg for svg in page.all("svg") if str(svg.get("aria-label")).startswith("Quality over time: lowest")]
+    sounds = [str(audio["src"]).partition("base64,")[2] for audio in page.all("audio")]
+    lengths = sorted(len(soundfile.read(io.BytesIO(base64.b64decode(sound)))[0]) for sound in sounds)
+    assert lengths == [2 * 16000, 3 * 16000]
