@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
@@ -25,6 +27,7 @@ import jsqa_hf
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, scoring
 from jsqa_hf.cli import main
 from jsqa_hf.score_formats import make_writer, printable
+from jsqa_hf.score_tables import read_scores
 from jsqa_hf.scoring import FileScore
 
 NUMBERS = ["mos", "mos_low", "mos_high", "duration_s"]
@@ -161,6 +164,7 @@ def test_standard_input_lists_files(
         ["score", "a.wav", "--batch-size", "0"],
         ["score", "a.wav", "--batch-size", "x"],
         ["score", "a.wav", "--format", "xml"],
+        ["score", "a.wav", "--num-workers", "0"],
     ],
 )
 def test_wrong_arguments_end_with_2_and_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
@@ -176,6 +180,10 @@ def test_wrong_arguments_end_with_2_and_usage(capsys: pytest.CaptureFixture[str]
         (["--output", "missing/x.csv"], "--output missing/x.csv: No such file"),
         (["--output", "a.wav"], "is the name of an audio file"),
         (["--device", "abacus"], "model can't be loaded.*abacus"),
+        (["--format", "parquet"], "Parquet needs --output FILE"),
+        (["--curve", "--format", "csv"], "csv can't hold a curve"),
+        (["--curve-step", "0.001", "--format", "jsonl"], "`curve_step_s` must be at least 0.1"),
+        (["--overwrite"], "--overwrite and --retry-failed need --output FILE"),
         (["--model", "./missing"], "model can't be loaded: ./missing: no such folder"),
     ],
 )
@@ -218,6 +226,84 @@ def test_rows_are_written_as_they_come_and_survive_an_interruption(
         "0.wav,3.0000,2.0000,4.0000,1.0000,",
         "1.wav,3.0000,2.0000,4.0000,1.0000,",
     ]
+
+
+def names_of_rated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths that are read from now on."""
+    rated: list[str] = []
+    score_files = scoring.score_files
+
+    def recorded(paths: Iterable[str], *arguments: Any, **keywords: Any) -> Iterator[FileScore]:
+        for result in score_files(paths, *arguments, **keywords):
+            rated.append(result.file)
+            yield result
+
+    monkeypatch.setattr(scoring, "score_files", recorded)
+    return rated
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_a_rerun_rates_only_what_is_missing(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert score("a.wav", "b.wav", "--output", name) == 1
+    before = {row.file: row for row in read_scores(name, name.split(".")[1])}
+    rated = names_of_rated(monkeypatch)
+    capsys.readouterr()
+    # Failed files count in the exit code, but are not tried again.
+    assert score("a.wav", "b.wav", "c.wav", "--output", name) == 1
+    assert rated == ["c.wav"]
+    assert "has 2 files already, 1 of them with errors (--retry-failed" in capsys.readouterr().err
+    after = {row.file: row for row in read_scores(name, name.split(".")[1])}
+    assert {file: after[file] for file in before} == before
+    assert list(after) == ["a.wav", "b.wav", "c.wav"]
+    write_wav(folder / "b.wav")
+    assert score(".", "a.wav", "b.wav", "c.wav", "--output", name, "--retry-failed") == 0
+    assert sorted(rated[1:]) == ["./a.wav", "./b.wav", "./c.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_quality_over_time_is_written(score: Score, folder: Path, name: str) -> None:
+    assert score("a.wav", "b.wav", "--curve", "--curve-step", "0.25", "--output", name) == 1
+    good, bad = read_scores(name, name.split(".")[1])
+    assert good.curve is not None
+    assert [(step["start_s"], step["end_s"]) for step in good.curve] == [(0.0, 0.25), (0.25, 0.5)]
+    assert set(good.curve[0]) == {"start_s", "end_s", "mos", "mos_low", "mos_high", "speech_s"}
+    assert bad.curve is None
+    # The same command goes on; without the curve, or with other steps, the rows would not be the same.
+    assert score("a.wav", "b.wav", "--curve-step", "0.25", "--output", name) == 1
+    assert score("a.wav", "--output", name) == 2
+    assert score("a.wav", "--curve", "--output", name) == 2
+
+
+def test_the_results_of_another_model_are_not_mixed(
+    score: Score, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score("a.wav", "--output", "out.csv") == 0
+    before = (folder / "out.csv").read_text()
+    torch.manual_seed(1)
+    JSQAForMOSRegression(small_config()).save_pretrained(tmp_path / "other")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "other")
+    arguments = ["a.wav", "c.wav", "--model", str(tmp_path / "other"), "--output", "out.csv"]
+    capsys.readouterr()
+    assert score(*arguments) == 2
+    assert "--output out.csv: exists, and holds scores of another model" in capsys.readouterr().err
+    assert (folder / "out.csv").read_text() == before
+    assert score(*arguments, "--overwrite") == 0
+    assert [row.file for row in read_scores("out.csv", "csv")] == ["a.wav", "c.wav"]
+
+
+def test_a_table_of_others_is_not_overwritten(score: Score, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mine.csv").write_text("my work\n")
+    assert score("a.wav", "--output", "mine.csv") == 2
+    assert "doesn't tell what is in it" in capsys.readouterr().err
+    assert (folder / "mine.csv").read_text() == "my work\n"
+
+
+def test_each_path_is_rated_once(score: Score, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score("a.wav", "*.wav", "a.wav", "missing.wav", "missing.wav") == 1
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [row["file"] for row in rows] == ["a.wav", "b.wav", "c.wav", "missing.wav"]
 
 
 # File names are what the file system takes: no NUL and no slash, and bytes that aren't UTF-8 as lone surrogates.
@@ -307,11 +393,19 @@ def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 
+def links_to_a(folder: Path, count: int) -> list[str]:
+    """Other names of `a.wav`."""
+    names = [f"{index:04d}.wav" for index in range(count)]
+    for name in names:
+        os.link(folder / "a.wav", folder / name)
+    return names
+
+
 @pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_run_quietly(
     folder: Path, small_checkpoint: Path, environment: dict[str, str]
 ) -> None:
-    arguments = ["score", *["a.wav"] * 500, "--model", str(small_checkpoint), "--device", "cpu"]
+    arguments = ["score", *links_to_a(folder, 500), "--model", str(small_checkpoint), "--device", "cpu"]
     process = start(arguments, environment)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -334,16 +428,20 @@ def test_a_full_disk_ends_the_run_with_one_line(
         assert result.stderr == b"jsqa: can't go on: No space left on device\n"
 
 
+def wait_for_rows(process: subprocess.Popen[bytes], path: Path, count: int) -> None:
+    while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") > count):
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_ends_with_130_and_whole_rows(
     folder: Path, small_checkpoint: Path, environment: dict[str, str]
 ) -> None:
-    arguments = ["score", *["a.wav"] * 5000, "--model", str(small_checkpoint), "--output", "out.csv"]
+    arguments = ["score", *links_to_a(folder, 5000), "--model", str(small_checkpoint), "--output", "out.csv"]
     process = start(arguments, environment)
     out = folder / "out.csv"
-    while not (out.exists() and len(out.read_text().splitlines()) > 5):
-        time.sleep(0.05)
+    wait_for_rows(process, out, 5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert errors == b"jsqa: interrupted\n"
@@ -351,3 +449,31 @@ def test_ctrl_c_ends_with_130_and_whole_rows(
     rows = list(csv.reader(out.open()))
     assert 6 <= len(rows) < 5000
     assert all(len(row) == 6 and row[5] == "" for row in rows[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_killed_at_any_moment_a_run_ends_with_the_rows_of_an_uninterrupted_one(
+    folder: Path, small_checkpoint: Path, environment: dict[str, str], name: str
+) -> None:
+    suffix = name.split(".")[1]
+    paths = links_to_a(folder, 400)
+    paths[50:50] = ["b.wav", "missing.wav", "c.wav"]
+    common = ["score", *paths, "--model", str(small_checkpoint), "--device", "cpu", "--output"]
+    assert main([*common, f"whole.{suffix}"]) == 1
+    kills = 0
+    while (process := start([*common, name], environment)).poll() is None and kills < 3:
+        growing = folder / (f"{name}.parts/00000.jsonl" if suffix == "parquet" else name)
+        wait_for_rows(process, growing, 60 * (kills + 1) if suffix != "parquet" else 60)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+    process.communicate()
+    assert process.returncode == 1
+    found, whole = (sorted(read_scores(path, suffix), key=lambda row: row.file) for path in (name, f"whole.{suffix}"))
+    assert [row.file for row in found] == [row.file for row in whole]
+    for row, other in zip(found, whole, strict=True):
+        assert row.error == other.error
+        assert row.scores == pytest.approx(other.scores, abs=2e-4)
