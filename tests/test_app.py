@@ -105,6 +105,7 @@ def test_a_clip_gets_the_score_of_the_pipeline(
     assert f"95 % interval {expected['mos_low']:.2f} to {expected['mos_high']:.2f}" in text
     assert "0.5 s of sound" in text
     assert 'aria-label="Waveform and spectrogram of call.wav"' in plots
+    assert 'aria-label="Quality over time' in plots
 
 
 def test_the_spectrogram_ends_where_the_model_stops_hearing(actions: Actions, tmp_path: Path) -> None:

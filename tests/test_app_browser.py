@@ -177,9 +177,10 @@ def test_an_uploaded_clip_gets_its_score_and_its_plots(page: Any, server: Server
     text = page.inner_text("#score-result")
     assert f"{expected['mos']:.2f} MOS" in text
     assert f"{expected['mos_low']:.2f} to {expected['mos_high']:.2f}" in text
-    image = page.locator("#score-plots svg.clip").bounding_box()
-    assert image["width"] > 400
-    assert image["height"] > 100
+    for plot in ("curve", "clip"):
+        box = page.locator(f"#score-plots svg.{plot}").bounding_box()
+        assert box["width"] > 400
+        assert box["height"] > 50
     page.click("#score-clip button[aria-label=Clear]")
     page.wait_for_selector("#score-result :text('Upload a clip')")
     assert page.locator("#score-plots svg").count() == 0
@@ -233,7 +234,9 @@ def test_many_files_become_a_table_and_a_download(page: Any, server: Server) -> 
     upload(page, "many-files", *(server.clips / name for name in names))
     page.wait_for_selector("#many-files :text('second')")
     page.get_by_role("button", name="Rate all").click()
+    page.wait_for_selector("#many-result td :text('second.flac')")
     page.wait_for_selector("#many-download:visible")
+    page.wait_for_timeout(1000)
     assert "is not audio" in page.inner_text("#many-result")
     with page.expect_download() as download:
         page.click("#many-download")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,6 @@ class Actions:
         self.pipeline = pipeline
         self.comparer = comparer
         self.limits = limits
-        self.has_curve = "curve" in inspect.signature(pipeline._sanitize_parameters).parameters
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -132,7 +130,7 @@ class Actions:
         return Clip(soxr.resample(clip.samples, clip.sampling_rate, rate), rate)
 
     def _rate(self, path: str, curve: bool = False) -> FileScore:
-        return next(iter(score_files([path], self.pipeline, **({"curve": True} if curve and self.has_curve else {}))))
+        return next(iter(score_files([path], self.pipeline, curve=curve)))
 
 
 def scores_csv(results: Sequence[FileScore], output_names: Sequence[str]) -> str:

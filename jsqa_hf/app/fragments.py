@@ -29,7 +29,7 @@ CSS = """
 .jsqa-value small { font-size: 1rem; font-weight: 400; }
 .jsqa-note { font-size: 0.9rem; opacity: 0.8; }
 .jsqa-problem { border-color: #b91c1c; border-left-width: 6px; }
-.jsqa-plot svg { display: block; width: 100%; height: auto; }
+.jsqa-plot svg { display: block; width: 100%; height: auto; overflow: visible; }
 .jsqa-plot text { font-size: 12px; fill: var(--body-text-color); }
 .jsqa-plot .wave { fill: var(--body-text-color); fill-opacity: 0.7; }
 .jsqa-plot .axis, .jsqa-plot .grid { stroke: var(--body-text-color); stroke-opacity: 0.6; fill: none; }
@@ -38,7 +38,7 @@ CSS = """
 .jsqa-plot .line { stroke: var(--color-accent); stroke-width: 2.5; fill: none; }
 .jsqa-plot .whole { stroke: var(--body-text-color); stroke-dasharray: 4 4; fill: none; }
 .jsqa-plot svg.bar { max-width: 300px; }
-@media (max-width: 600px) { .jsqa-plot text { font-size: 20px; } .jsqa-plot .bar text { font-size: 12px; } }
+@media (max-width: 600px) { .jsqa-plot text { font-size: 18px; } .jsqa-plot .bar text { font-size: 12px; } }
 """
 
 

@@ -116,6 +116,7 @@ def _add_many_tab(gr: Any, actions: Actions) -> None:
         label=f"Up to {actions.limits.files} files",
         file_count="multiple",
         file_types=sorted(AUDIO_EXTENSIONS),
+        height=240,
         elem_id="many-files",
     )
     with gr.Row():
@@ -130,22 +131,21 @@ def _add_many_tab(gr: Any, actions: Actions) -> None:
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="many-download")
 
     def rate_all(paths: list[str] | None) -> Iterator[tuple[Any, Any]]:
-        """Fill the table row by row, then offer it as a file."""
+        """Fill the table row by row, and offer it as a file."""
         if not paths:
             raise gr.Error("Upload files first.", title="No files", print_exception=False)
         results: list[FileScore] = []
         try:
-            for result in actions.score_many(paths):
-                results.append(result)
-                yield _as_table(results), gr.update(visible=False)
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "scores.csv")
+                for result in actions.score_many(paths):
+                    results.append(result)
+                    with open(path, "w", encoding="utf-8", newline="") as stream:
+                        stream.write(scores_csv(results, actions.pipeline.model.config.mos_output_names))
+                    # Gradio serves a copy of its own. What is there when somebody stops can be downloaded too.
+                    yield _as_table(results), gr.update(value=path, visible=True)
         except ValueError as error:
             raise gr.Error(str(error), title="Too many files", print_exception=False) from error
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "scores.csv")
-            with open(path, "w", encoding="utf-8", newline="") as stream:
-                stream.write(scores_csv(results, actions.pipeline.model.config.mos_output_names))
-            # Gradio serves a copy of its own.
-            yield _as_table(results), gr.update(value=path, visible=True)
 
     running = start.click(rate_all, files, [table, download], api_visibility="private")
     stop.click(None, cancels=[running], api_visibility="private")
