@@ -1,4 +1,4 @@
-"""Reduce a trained MOS model to the folder that ships with the package: half-precision weights, no code.
+"""Reduce a trained model of either stage to the folder that ships with the package: half-precision weights, no code.
 
     python training_scripts/export_checkpoint.py --model runs/mos --output_dir jsqa_hf/checkpoints/jsqa-tiny
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.training import parse_arguments
 
 
@@ -24,14 +24,16 @@ from jsqa_hf.training import parse_arguments
 class ExportArguments:
     """What to export, and where to."""
 
-    model: str = field(metadata={"help": "path or Hub id of a trained JSQAForMOSRegression"})
+    model: str = field(metadata={"help": "path or Hub id of a trained model of stage 1 or 2"})
     output_dir: str = field(metadata={"help": "folder to write"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export; returns the exit code."""
     (args,) = parse_arguments((ExportArguments,), argv)
-    model = JSQAForMOSRegression.from_pretrained(args.model)
+    is_mos_model = "JSQAForMOSRegression" in (JSQAConfig.from_pretrained(args.model).architectures or ())
+    model_class = JSQAForMOSRegression if is_mos_model else JSQAForContrastivePretraining
+    model = model_class.from_pretrained(args.model)
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}

@@ -1,0 +1,184 @@
+"""Degraded speech with ratings of full-reference measures, for stage 2 where ratings of listeners are few.
+
+    python benchmarks/study/simulated_ratings.py --speech librispeech:/data/LibriSpeech --noise demand:/data/DEMAND \
+        --clips 2000 --output_dir simulated --num_proc 4
+
+Every clip is an excerpt of clean speech under none to three of the registered distortions, over all their ranges.
+PESQ-WB (ITU-T P.862.2) and Zimtohrli compare it with the excerpt. `ratings.csv` has both, and as `mos` their mean;
+they are no listeners, which belongs into the card of any model that is trained on it. Clips are drawn from seed and
+number alone; started again, what is there already stays.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
+from jsqa_hf.jnd import bring_to_level
+from jsqa_hf.jnd.distortions.base import Distortion
+from jsqa_hf.jnd.excerpts import draw_speech
+from jsqa_hf.jnd.selection import make_distortions
+from jsqa_hf.training import parse_arguments
+
+SAMPLING_RATE = 16000
+COLUMNS = ("file", "mos", "pesq", "zimtohrli", "distortion", "severity", "speech_id", "speaker_id", "split")
+# Shares of clips with none, one, two and three distortions. Our choice.
+DISTORTION_COUNTS = (0.04, 0.6, 0.26, 0.1)
+# PESQ levels what it compares, so that it does not rate the level.
+UNRATED = "level"
+
+
+@dataclass
+class SimulationArguments:
+    """What to degrade, and how much of it."""
+
+    speech: str = field(metadata={"help": "clean speech: NAME:PATH, a folder, or a CSV file"})
+    noise: str = field(metadata={"help": "noise, likewise"})
+    output_dir: str = field(metadata={"help": "folder for the clips and ratings.csv"})
+    speech_split: str | None = field(default=None, metadata={"help": "value of the column `split`"})
+    noise_split: str | None = field(default=None, metadata={"help": "value of the column `split`"})
+    talkers: str | None = field(default=None, metadata={"help": "speech of other speakers, for talkers"})
+    rirs: str | None = field(default=None, metadata={"help": "room impulse responses, for measured rooms"})
+    distortions: list[str] = field(default_factory=lambda: ["all"], metadata={"help": "as of `jsqa pairs`"})
+    clips: int = field(default=1000, metadata={"help": "number of clips"})
+    duration_s: float = field(default=6.0, metadata={"help": "length of the excerpts in seconds"})
+    level_dbov_min: float = field(default=-32.0, metadata={"help": "lowest level of the clips in dBov"})
+    level_dbov_max: float = field(default=-20.0, metadata={"help": "highest level of the clips in dBov"})
+    split: str = field(default="train", metadata={"help": "what to write into the column `split`"})
+    seed: int = field(default=0, metadata={"help": "of all draws"})
+    num_proc: int = field(default=1, metadata={"help": "number of processes"})
+
+
+class Simulator:
+    """Makes and rates clips by their number."""
+
+    def __init__(self, args: SimulationArguments) -> None:
+        import pesq
+        import zimtohrli
+
+        self.args = args
+        self.pesq, self.zimtohrli, self.hearing = pesq, zimtohrli, zimtohrli.Pyohrli()
+        self.speech = load_speech(*parse_source(args.speech), split=args.speech_split)
+        material: dict[str, Any] = {"noise": load_noise(*parse_source(args.noise), split=args.noise_split)}
+        if args.talkers:
+            material["talkers"] = load_speech(*parse_source(args.talkers), split=args.speech_split)
+        if args.rirs:
+            material["rirs"] = load_rirs(*parse_source(args.rirs))
+        chains = make_distortions(args.distortions, material, sampling_rate=SAMPLING_RATE).chains
+        self.distortions = [one for chain in chains for one in chain if one.name != UNRATED]
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Make one clip; returns its row, or why there is none as `error`."""
+        rng = np.random.default_rng([self.args.seed, number])
+        row = self.speech[int(rng.integers(len(self.speech)))]
+        speech = draw_speech(rng, row["audio"], SAMPLING_RATE, self.args.duration_s).samples.astype(np.float64)
+        try:
+            (speech,) = bring_to_level([speech], sampling_rate=SAMPLING_RATE).clips
+            samples, applied = self._degrade(rng, speech.astype(np.float64))
+            (compared,) = bring_to_level([samples], sampling_rate=SAMPLING_RATE).clips
+            ratings = self._rate(speech, compared)
+            level = rng.uniform(self.args.level_dbov_min, self.args.level_dbov_max)
+            (samples,) = bring_to_level([samples], level, SAMPLING_RATE).clips
+        except (ValueError, self.pesq.PesqError) as error:
+            return {"number": number, "error": f"{type(error).__name__}: {error}"}
+        name = f"clips/{number:06d}.flac"
+        soundfile.write(Path(self.args.output_dir) / name, samples, SAMPLING_RATE)
+        return {
+            "number": number,
+            "file": name,
+            **{measure: f"{value:.4f}" for measure, value in ratings.items()},
+            "distortion": "+".join(applied),
+            "severity": "+".join(f"{severity:.6g}" for severity in applied.values()),
+            "speech_id": row["speech_id"],
+            "speaker_id": row["speaker_id"],
+            "split": self.args.split,
+        }
+
+    def _degrade(
+        self, rng: np.random.Generator, speech: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], dict[str, float]]:
+        """At most one distortion of each stage, in the order of the stages."""
+        count = int(rng.choice(len(DISTORTION_COUNTS), p=DISTORTION_COUNTS))
+        chosen: list[Distortion] = []
+        for index in rng.permutation(len(self.distortions)):
+            distortion = self.distortions[int(index)]
+            if len(chosen) < count and distortion.stage not in {one.stage for one in chosen}:
+                chosen.append(distortion)
+        applied = {}
+        for distortion in sorted(chosen, key=lambda one: one.stage):
+            applied[distortion.name] = severity = draw_severity(rng, distortion)
+            draw = distortion.draw(rng, speech.size, SAMPLING_RATE)
+            speech = distortion.distort(speech, [severity], draw, SAMPLING_RATE)[0].samples.astype(np.float64)
+        return speech, applied
+
+    def _rate(self, clean: NDArray[Any], degraded: NDArray[Any]) -> Mapping[str, float]:
+        pesq = float(self.pesq.pesq(SAMPLING_RATE, clean, degraded, "wb"))
+        first, second = (soxr.resample(clip, SAMPLING_RATE, 48000).astype(np.float32) for clip in (clean, degraded))
+        zimtohrli = float(self.zimtohrli.mos_from_zimtohrli(self.hearing.distance(first, second)))
+        return {"mos": (pesq + zimtohrli) / 2, "pesq": pesq, "zimtohrli": zimtohrli}
+
+
+def draw_severity(rng: np.random.Generator, distortion: Distortion) -> float:
+    """Evenly over the range, counted in JNDs; of a grid, each value alike."""
+    if distortion.severity_grid is not None:
+        return distortion.severity_grid[int(rng.integers(len(distortion.severity_grid)))]
+    low, high = distortion.threshold.position(distortion.severity_range)
+    return float(distortion.threshold.value(rng.uniform(low, high)))
+
+
+_simulator: Simulator
+
+
+def _start(args: SimulationArguments) -> None:
+    global _simulator
+    _simulator = Simulator(args)
+
+
+def _simulate(number: int) -> dict[str, Any]:
+    return _simulator(number)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make what is missing; returns the exit code."""
+    (args,) = parse_arguments((SimulationArguments,), argv)
+    folder = Path(args.output_dir)
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    table, rows = folder / "ratings.csv", []
+    if table.exists():
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"]]
+    done = {int(Path(row["file"]).stem) for row in rows}
+    todo = [number for number in range(args.clips) if number not in done]
+    failed = 0
+    with (
+        table.open("w", newline="", encoding="utf-8") as file,
+        get_context("spawn").Pool(args.num_proc, _start, (args,)) as pool,
+    ):
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        for row in tqdm(pool.imap(_simulate, todo), total=len(todo)):
+            if "error" in row:
+                failed += 1
+                print(f"clip {row['number']}: {row['error']}", file=sys.stderr)
+                continue
+            writer.writerow(row)
+            file.flush()
+    print(f"{len(done) + len(todo) - failed} clips, {failed} could not be made")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
