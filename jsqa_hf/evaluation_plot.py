@@ -75,6 +75,6 @@ def _plot_output(axes: Axes, clips: RatedClips, result: Mapping[str, Any], score
             label = f"{order.replace('_', '-')} mapping, RMSE {level[f'rmse_{order}']:.2f}"
             axes.plot(places, Polynomial(coefficients)(places), style, color=_LINE, linewidth=1.2, label=label)
     axes.set(xlabel="predicted", ylabel="rated", xlim=score_range, ylim=score_range, aspect="equal")
-    axes.legend(loc="upper left", fontsize="small", frameon=False)
+    axes.legend(loc="upper left", fontsize="small", edgecolor="none")
     figures = f"PCC {level['pcc']:.2f}\nSRCC {level['srcc']:.2f}\nRMSE {level['rmse']:.2f}"
     axes.text(0.97, 0.04, figures, transform=axes.transAxes, ha="right", va="bottom", fontsize="small")
