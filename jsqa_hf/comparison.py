@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from . import (
 )
 from .jnd_scale import JNDScale
 from .scoring import _locate, load_pipeline
+from .windowed_scores import WeightedMean
 
 __all__ = ["Comparer", "Comparison", "Projection", "compare", "load_comparer"]
 
@@ -144,10 +145,10 @@ _NOT_CALIBRATED = (
 class Comparer:
     """Compares clips with a contrastive and a MOS model.
 
-    Clips are split into windows as by `SpeechQualityPipeline`. The projections of a clip's windows are averaged,
-    weighted by duration, and the mean is brought back to unit length, where the JND scale was measured (our choice):
-    a clip of one window, up to 30 s, is compared as in the calibration; a longer one by its average sound, in which a
-    short disturbance counts little. Memory doesn't grow with the length of clips.
+    Clips are split into windows as by `SpeechQualityPipeline`. The projections of a clip's windows are averaged with
+    the weights of their scores, and the mean is brought back to unit length, where the JND scale was measured (our
+    choice): a clip of one window, up to 30 s, is compared as in the calibration; a longer one by its average sound, in
+    which a short disturbance counts little. Memory doesn't grow with the length of clips.
 
     Args:
         model: contrastive, with a JND calibration.
@@ -211,40 +212,40 @@ class Comparer:
         Raises:
             ValueError, TypeError: see [`Comparer.compare`].
         """
-        return _mean_direction(
-            [(self._project_window(window), window["duration_s"]) for window in self._windows(audio)]
-        )
+        mean = WeightedMean()
+        for window in self._windows(audio):
+            mean.add(self._project_window(window))
+        return _direction(mean)
 
     def distances(self, projection: Projection, others: Projection) -> NDArray[np.float64]:
         """Euclidean distances from one projection, (projection_size,), to others, (clips, projection_size)."""
         return np.linalg.norm(others - projection, axis=-1)
 
     def _project_and_rate(self, audio: Any) -> tuple[Projection, float, float]:
-        projections, outputs = [], []
+        projections, ratings = WeightedMean(), WeightedMean()
         for window in self._windows(audio):
-            projections.append((self._project_window(window), window["duration_s"]))
-            outputs.append(self.pipeline.forward(dict(window)))
-        mos = self.pipeline.postprocess(outputs)["mos"]
+            projections.add(self._project_window(window))
+            ratings.add(self.pipeline.forward(dict(window)))
+        means, variances = ratings.result()
+        scores = self.pipeline.name_scores(means, variances, 0.95)
         index = list(self.pipeline.model.config.mos_output_names).index("mos")
-        variance = np.average(
-            [float(output["variances"][0, index]) for output in outputs],
-            weights=[output["duration_s"] for output in outputs],
-        )
-        return _mean_direction(projections), mos, float(variance)
+        return _direction(projections), scores["mos"], float(variances[index])
 
     def _windows(self, audio: Any) -> Iterator[dict[str, Any]]:
-        return self.pipeline.preprocess(audio, **self.pipeline._preprocess_params)
+        parameters = {**self.pipeline._preprocess_params, "curve": False}
+        return self.pipeline.preprocess(audio, **parameters)
 
     @torch.inference_mode()
-    def _project_window(self, window: dict[str, Any]) -> Projection:
+    def _project_window(self, window: dict[str, Any]) -> dict[str, Any]:
+        """The window as `WeightedMean` takes it, with its projection in the place of the scores."""
         inputs = {key: window[key].to(self.pipeline.device) for key in ("input_values", "attention_mask")}
-        output = self.model(**inputs, return_loss=False, return_dict=True)
-        return output.projections[0].double().cpu().numpy()
+        projections = self.model(**inputs, return_loss=False, return_dict=True).projections.double().cpu()
+        return {**window, "scores": projections, "variances": torch.zeros_like(projections)}
 
 
-def _mean_direction(weighted: Sequence[tuple[Projection, float]]) -> Projection:
-    total = sum(weight * projection for projection, weight in weighted)
+def _direction(mean: WeightedMean) -> Projection:
+    total = mean.result()[0].numpy()
     length = np.linalg.norm(total)
     if not 0 < length < math.inf:
         raise ValueError("the contrastive model gives no finite projection; check its weights and its number format")
-    return np.asarray(total) / length
+    return total / length

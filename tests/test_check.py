@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -413,3 +416,33 @@ def test_a_gate_without_files_is_not_passed(
     assert "there are no audio files" in capsys.readouterr().err
     assert main(["check", "missing"]) == 2
     assert "missing: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_real_command_on_the_example_data(tmp_path: Path) -> None:
+    speech = Path(__file__).parents[1] / "examples" / "data" / "p835" / "wb"
+    for condition in ("c0", "c1"):
+        (tmp_path / "out" / condition).mkdir(parents=True)
+        for path in sorted(speech.glob(f"{condition}_*.flac")):
+            (tmp_path / "out" / condition / path.name).write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "jsqa_hf", "check", "out", "--device", "cpu", "--fail-under", "3.5"]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+
+    # Clean speech is rated above 3.5, speech in noise at 0 dB below; so on average they are not above.
+    done = run("--group-by", "folder", "--junit", "r.xml", "--save-baseline", "b.json")
+    assert done.returncode == 1
+    assert "passed mean MOS of folder c0" in done.stdout
+    assert "FAILED mean MOS of folder c1" in done.stdout
+    assert ElementTree.parse(tmp_path / "r.xml").getroot()[0].get("tests") == "15"
+    shutil.rmtree(tmp_path / "out" / "c1")
+    done = run("--save-baseline", "b.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    # Noise where there was none.
+    for path in sorted(speech.glob("c1_*.flac")):
+        (tmp_path / "out" / "c0" / path.name.replace("c1", "c0")).write_bytes(path.read_bytes())
+    command[-2:] = []
+    done = run("--baseline", "b.json")
+    assert done.returncode == 1
+    assert "FAILED mean MOS against the baseline" in done.stdout
