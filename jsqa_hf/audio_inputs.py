@@ -13,7 +13,10 @@ import torch
 
 from .audio import AudioDecodingError, AudioStream, open_audio
 
-__all__ = ["is_collection", "open_input"]
+__all__ = ["is_collection", "open_input", "whole_rate"]
+
+# Conversions to other types work on copies of this length.
+_BLOCK_FRAMES = 1 << 18
 
 
 @contextmanager
@@ -64,6 +67,18 @@ def is_collection(inputs: Any) -> bool:
     if hasattr(inputs, "get_all_samples") or isinstance(inputs, torch.utils.data.Dataset):
         return False
     return isinstance(inputs, Iterable)
+
+
+def whole_rate(sampling_rate: Any) -> int:
+    """A sampling rate in Hz, checked.
+
+    Raises:
+        ValueError: it isn't a whole number above 0.
+    """
+    is_number = isinstance(sampling_rate, Real) and not isinstance(sampling_rate, bool)
+    if not is_number or not sampling_rate > 0 or sampling_rate % 1:
+        raise ValueError(f"'sampling_rate' must be a whole number of Hz above 0, but is {sampling_rate!r}")
+    return int(sampling_rate)
 
 
 @contextmanager
@@ -123,14 +138,7 @@ def _stream_of_array(samples: np.ndarray, sampling_rate: Any, name: str = "") ->
         raise ValueError(
             f"a clip is (time,) or (channels, time), but has shape {samples.shape}; give several as a list"
         )
-    is_number = isinstance(sampling_rate, Real) and not isinstance(sampling_rate, bool)
-    if not is_number or not sampling_rate > 0 or sampling_rate % 1:
-        raise ValueError(f"'sampling_rate' must be a whole number of Hz above 0, but is {sampling_rate!r}")
     if samples.ndim == 2 and samples.shape[0] > samples.shape[1]:
         samples = samples.T
-    length = samples.shape[-1]
-    return AudioStream((samples[..., i : i + _BLOCK] for i in range(0, length, _BLOCK)), int(sampling_rate), name)
-
-
-# Conversions to other types work on copies of this length.
-_BLOCK = 1 << 18
+    starts = range(0, samples.shape[-1], _BLOCK_FRAMES)
+    return AudioStream((samples[..., i : i + _BLOCK_FRAMES] for i in starts), whole_rate(sampling_rate), name)

@@ -192,10 +192,7 @@ class SpeechQualityPipeline(ChunkPipeline):
                         yield {**pending, "is_last": False}
                     pending = features
                 if pending is None:
-                    raise ValueError(
-                        f"digital silence cannot be rated (after mixing to mono at {self._model_rate} Hz nothing "
-                        f"exceeds {SILENCE_DBFS:.0f} dBFS)"
-                    )
+                    raise self.silence_error()
             except ValueError as error:
                 if not stream.name:
                     raise
@@ -244,15 +241,21 @@ class SpeechQualityPipeline(ChunkPipeline):
                 for output in model_outputs
                 if output["purpose"] == "curve"
             )
-            names = sorted(self.model.config.mos_output_names, key=lambda name: name != "mos")
             whole_s = max(output["read_s"] for output in model_outputs)
-            scores["curve"] = curve_of(rated, names, curve_step_s, whole_s)
+            scores["curve"] = curve_of(rated, self.model.config.mos_output_names, curve_step_s, whole_s)
         return scores
 
     def name_scores(self, scores: torch.Tensor, variances: torch.Tensor, confidence: float) -> dict[str, float]:
         """Scores and variances, (outputs,) each, as the dict of scores and intervals that `__call__` tells."""
         config = self.model.config
         return as_scores(scores, variances, config.mos_output_names, config.mos_score_range, confidence)
+
+    def silence_error(self) -> ValueError:
+        """What to raise for audio in which there is nothing to rate."""
+        return ValueError(
+            f"digital silence cannot be rated (after mixing to mono at {self._model_rate} Hz nothing exceeds "
+            f"{SILENCE_DBFS:.0f} dBFS)"
+        )
 
     @property
     def _model_rate(self) -> int:

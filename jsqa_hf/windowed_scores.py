@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["WeightedMean", "as_scores", "curve_of"]
+__all__ = ["WeightedMean", "as_scores", "curve_of", "steps_of", "unrated"]
 
 
 class WeightedMean:
@@ -28,6 +28,11 @@ class WeightedMean:
         for kind, weight in (("speech", output["speech_s"]), ("time", length_s)):
             total, of_scores, of_variances = self._sums[kind]
             self._sums[kind] = total + weight, of_scores + weight * scores, of_variances + weight * variances
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no window was added."""
+        return not any(total for total, _, _ in self._sums.values())
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Mean scores and mean variances, (outputs,) each.
@@ -63,11 +68,16 @@ def as_scores(
     half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * variances.double().sqrt()
     lows, highs = (scores - half_widths).clamp(min=scale[0]), (scores + half_widths).clamp(max=scale[1])
     named: dict[str, float] = {}
-    for name in sorted(names, key=lambda name: name != "mos"):
+    for name in mos_first(names):
         index = list(names).index(name)
         for ending, values in (("", scores), ("_low", lows), ("_high", highs)):
             named[name + ending] = float(values[index])
     return named
+
+
+def mos_first(names: Sequence[str]) -> list[str]:
+    """Names of outputs in the order of results."""
+    return sorted(names, key=lambda name: name != "mos")
 
 
 def curve_of(
@@ -86,18 +96,21 @@ def curve_of(
         is none the scores are None.
     """
     count = max(1, math.ceil(whole_s / step_s - 1e-6))
-    nothing = {f"{name}{ending}": None for name in names for ending in ("", "_low", "_high")}
-    curve: list[dict[str, Any]] = [
-        {"start_s": step * step_s, "end_s": min((step + 1) * step_s, whole_s), **nothing, "speech_s": 0.0}
-        for step in range(count)
-    ]
+    cells = [(step * step_s, min((step + 1) * step_s, whole_s)) for step in range(count)]
+    curve = unrated(cells, names)
     for output, scores in rated:
         for step in steps_of(output, scores):
             curve[min(round(step["start_s"] / step_s), count - 1)].update(step)
     return curve
 
 
-def steps_of(output: Mapping[str, Any], scores: Mapping[str, float]) -> list[dict[str, Any]]:
+def unrated(cells: Sequence[tuple[float, float]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Steps without anything to rate, see `curve_of`."""
+    nothing = {f"{name}{ending}": None for name in mos_first(names) for ending in ("", "_low", "_high")}
+    return steps_of({"cells": cells, "speech_of_cells": [0.0] * len(cells)}, nothing)
+
+
+def steps_of(output: Mapping[str, Any], scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The steps that a window of a curve stands for, see `curve_of`."""
     return [
         {"start_s": start, "end_s": end, **{name: scores[name] if speech_s else None for name in scores}}

@@ -124,6 +124,11 @@ class Windower:
         self._covered_s = 0.0
         self._held: Window | None = None
 
+    @property
+    def duration_s(self) -> float:
+        """Length of what has been fed, in seconds."""
+        return self._received / self.sampling_rate
+
     def feed(self, samples: Any) -> Iterator[Window]:
         """Take the next samples (see `mix_to_mono`) and give the windows that are complete with them."""
         mono = mix_to_mono(samples, self._received, self.sampling_rate)
@@ -207,7 +212,7 @@ class Windower:
             self._covered_s = covered_s
 
     def _last_summary_windows(self) -> Iterator[Window]:
-        whole_s = self._received / self.sampling_rate
+        whole_s = self.duration_s
         if self._held is not None and self._next_summary - self._hop + self._length == self._resampled.end:
             # The audio ends with a window, which then stands for all that is left.
             yield self._with_speech(
@@ -238,7 +243,7 @@ class Windower:
     def _last_curve_window(self) -> Iterator[Window]:
         if self._step_s is None:
             return
-        whole_s = self._received / self.sampling_rate
+        whole_s = self.duration_s
         # The sum of a million steps is off by less than this part of a step.
         steps = math.ceil(whole_s / self._step_s - 1e-6)
         cells = [
