@@ -5,6 +5,7 @@ One bad file never ends a run: it gives a result that carries the reason instead
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from . import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from .audio_files import AUDIO_EXTENSIONS, NothingFound, find_audio_files
-from .onnx_model import is_onnx_model, load_onnx_model
+from .onnx_model import OnnxForMOSRegression, is_onnx_model, load_onnx_model
 from .score_engine import FileScore, ScoreEngine, _reason
 
 __all__ = [
@@ -181,6 +182,32 @@ class SpeechScorer:
         self.parameters = parameters
         _make_engine(self.pipeline, batch_size, num_workers, parameters)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Modules with normalised weights can't be pickled, which `datasets` does to know whether it has a result.
+        pipeline: Any = self.pipeline
+        model = pipeline.model
+        weights = None if isinstance(model, OnnxForMOSRegression) else model.state_dict()
+        return {
+            **{name: value for name, value in vars(self).items() if name != "pipeline"},
+            "_model": (model.path, None) if weights is None else (model.config.to_dict(), weights),
+            "_extractor": pipeline.feature_extractor.to_dict(),
+            "_device": str(pipeline.device),
+            "_defaults": {**pipeline._preprocess_params, **pipeline._postprocess_params},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        described, weights = state.pop("_model")
+        extractor = JSQAFeatureExtractor.from_dict(state.pop("_extractor"))
+        model: JSQAForMOSRegression
+        if weights is None:
+            model = load_onnx_model(described)
+        else:
+            model = JSQAForMOSRegression(JSQAConfig.from_dict(described))
+            model.load_state_dict(weights)
+        device, defaults = state.pop("_device"), state.pop("_defaults")
+        self.pipeline = SpeechQualityPipeline(model=model, feature_extractor=extractor, device=device, **defaults)
+        vars(self).update(state)
+
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Score the rows of a batch.
 
@@ -189,7 +216,8 @@ class SpeechScorer:
 
         Returns:
             The new columns `mos`, `mos_low`, `mos_high`, the same three for each further output of the model,
-            `duration_s` and `error`; in rows with an error the numbers are None.
+            `duration_s` and `error`. In rows with an error the numbers are NaN, in others `error` is empty: a column
+            whose first batch has nothing but None would have no type.
 
         Raises:
             KeyError: there is no such column.
@@ -202,9 +230,9 @@ class SpeechScorer:
         rated = list(engine.run((str(row), value) for row, value in enumerate(batch[self.column])))
         names = [f"{name}{end}" for name in output_names(self.pipeline) for end in ("", "_low", "_high")]
         return {
-            **{name: [result.scores.get(name) for result in rated] for name in names},
-            "duration_s": [result.duration_s for result in rated],
-            "error": [result.error for result in rated],
+            **{name: [result.scores.get(name, math.nan) for result in rated] for name in names},
+            "duration_s": [math.nan if result.duration_s is None else result.duration_s for result in rated],
+            "error": [result.error or "" for result in rated],
         }
 
 

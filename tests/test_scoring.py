@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +17,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import Audio, Dataset
+from datasets.fingerprint import Hasher
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, SpeechQualityPipeline
-from jsqa_hf.scoring import FileScore, NothingFound, find_audio_files, load_pipeline, score_files
+from jsqa_hf import (
+    JSQAFeatureExtractor,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    SpeechQualityPipeline,
+    score_engine,
+)
+from jsqa_hf.score_engine import ScoreEngine
+from jsqa_hf.scoring import FileScore, NothingFound, SpeechScorer, find_audio_files, load_pipeline, score_files
 
 
 def noise(seconds: float, seed: int = 0, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
@@ -146,6 +160,53 @@ def test_the_duration_is_that_of_the_original_file(rate: SpeechQualityPipeline, 
     assert [result.duration_s for result in score_files([tmp_path / "a.flac"], rate)] == [0.5]
 
 
+@settings(deadline=None, max_examples=5)
+@given(
+    order=st.permutations(range(10)),
+    batch_size=st.integers(1, 7),
+    num_workers=st.integers(1, 5),
+    window_s=st.sampled_from([0.4, 30.0]),
+)
+def test_a_score_depends_on_nothing_but_the_file(
+    rate: SpeechQualityPipeline,
+    files: list[Path],
+    order: list[int],
+    batch_size: int,
+    num_workers: int,
+    window_s: float,
+) -> None:
+    alone = [rate(path, window_s=window_s) for path in files]
+    paths = [*files, *files]
+    results = score_files(
+        [paths[index] for index in order], rate, batch_size=batch_size, num_workers=num_workers, window_s=window_s
+    )
+    for index, result in zip(order, results, strict=True):
+        assert result.file == str(paths[index])
+        assert result.scores == pytest.approx(alone[index % len(files)], abs=1e-4)
+
+
+def test_batches_are_of_similar_length(rate: SpeechQualityPipeline, files: list[Path], tmp_path: Path) -> None:
+    for index in range(16):
+        soundfile.write(tmp_path / f"{index}.wav", noise(0.3 if index % 2 else 1.5, index), SAMPLING_RATE)
+    paths = [tmp_path / f"{index}.wav" for index in range(16)]
+    padding = []
+    forward = rate.forward
+
+    def recorded(inputs: dict[str, Any]) -> Any:
+        padding.append(float((1 - inputs["attention_mask"].float()).mean()))
+        return forward(inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rate, "forward", recorded)
+        # One thread reads, and it comes first: the batches are those of the whole read-ahead.
+        engine = ScoreEngine(rate, batch_size=4, num_workers=1, parameters={})
+        engine._has_batch_or_ends = (  # type: ignore[method-assign]
+            lambda: engine._stopped or len(engine._windows) == 16 or engine._exhausted and not engine._reading
+        )
+        assert all(result.error is None for result in engine.run((str(path), path) for path in paths))
+    assert padding == [0.0] * 4
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
 def test_a_bad_file_gets_a_reason_and_the_others_their_scores(
     rate: SpeechQualityPipeline, files: list[Path], tmp_path: Path, batch_size: int
@@ -230,14 +291,14 @@ def test_only_the_culprit_of_a_failing_batch_is_marked(
 def test_an_unforeseen_error_in_one_file_does_not_end_the_run(
     rate: SpeechQualityPipeline, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = rate._read
+    open_input = score_engine.open_input
 
-    def crashes_on_file_1(source: Any) -> Any:
+    def crashes_on_file_1(source: Any, rate: int) -> Any:
         if source == files[1]:
             raise MemoryError
-        return read(source)
+        return open_input(source, rate)
 
-    monkeypatch.setattr(rate, "_read", crashes_on_file_1)
+    monkeypatch.setattr(score_engine, "open_input", crashes_on_file_1)
     results = list(score_files(files, rate, batch_size=2))
     assert [result.error for result in results] == [None, "MemoryError", None, None, None]
 
@@ -251,6 +312,56 @@ def test_an_interruption_is_not_taken_for_a_bad_file(
     monkeypatch.setattr(rate, "forward", interrupt)
     with pytest.raises(KeyboardInterrupt):
         list(score_files(files, rate))
+
+
+def test_an_interruption_gives_what_was_finished_out_of_turn(
+    rate: SpeechQualityPipeline, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    open_input = score_engine.open_input
+
+    def holds_up_file_1(source: Any, rate: int) -> Any:
+        if source == files[1]:
+            go_on.wait()
+        return open_input(source, rate)
+
+    monkeypatch.setattr(score_engine, "open_input", holds_up_file_1)
+    engine = ScoreEngine(rate, batch_size=1, num_workers=2, parameters={})
+    results: Any = engine.run((str(path), path) for path in files)
+    assert next(results).file == str(files[0])
+    while sum(task.done for task in engine._tasks) < 3:
+        time.sleep(0.01)
+    finished = [results.throw(KeyboardInterrupt())]
+    go_on.set()
+    with pytest.raises(KeyboardInterrupt):
+        finished.extend(iter(results.__next__, None))
+    assert [result.file for result in finished] == [str(path) for path in files[2:]]
+    assert all(result.scores == pytest.approx(rate(result.file), abs=1e-4) for result in finished)
+
+
+def test_an_error_of_the_paths_comes_after_the_results_before_it(
+    rate: SpeechQualityPipeline, files: list[Path]
+) -> None:
+    def paths() -> Iterator[Path]:
+        yield from files[:2]
+        raise OSError("list is gone")
+
+    results = score_files(paths(), rate)
+    assert [next(results).file, next(results).file] == [str(path) for path in files[:2]]
+    with pytest.raises(OSError, match="list is gone"):
+        next(results)
+
+
+def test_threads_end_with_the_results_even_if_nobody_wants_them_all(
+    rate: SpeechQualityPipeline, files: list[Path]
+) -> None:
+    before, cores = threading.active_count(), torch.get_num_threads()
+    results: Any = score_files(files * 20, rate, num_workers=3)
+    next(results)
+    assert threading.active_count() > before
+    results.close()
+    assert threading.active_count() == before
+    assert torch.get_num_threads() == cores
 
 
 def test_ten_thousand_paths_are_read_only_a_few_ahead(rate: SpeechQualityPipeline, files: list[Path]) -> None:
@@ -271,9 +382,49 @@ def test_ten_thousand_paths_are_read_only_a_few_ahead(rate: SpeechQualityPipelin
     assert given == read == 10_000
 
 
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_column_is_scored_with_map(
+    rate: SpeechQualityPipeline, files: list[Path], tmp_path: Path, as_bytes: bool
+) -> None:
+    (tmp_path / "bad.wav").write_text("text")
+    # In the order of a first batch without errors and a last one of nothing else.
+    paths = [*files, tmp_path / "bad.wav"]
+    audio: list[Any] = [{"bytes": path.read_bytes(), "path": None} if as_bytes else str(path) for path in paths]
+    dataset = Dataset.from_dict({"audio": audio}).cast_column("audio", Audio(decode=False))
+    scored = dataset.map(SpeechScorer("audio", rate), batched=True, batch_size=5)
+    assert scored.column_names == ["audio", "mos", "mos_low", "mos_high", "duration_s", "error"]
+    for path, row in zip(files, scored, strict=False):
+        assert {name: row[name] for name in ("mos", "mos_low", "mos_high")} == pytest.approx(rate(path), abs=1e-4)
+        assert row["duration_s"] == pytest.approx(soundfile.info(path).duration)
+        assert row["error"] == ""
+    assert np.isnan([scored[5]["mos"], scored[5]["mos_low"], scored[5]["mos_high"], scored[5]["duration_s"]]).all()
+    assert "is not audio" in scored[5]["error"]
+
+
+def test_a_scorer_has_the_same_fingerprint_for_the_same_model_only(small_checkpoint: Path) -> None:
+    first, same = (
+        SpeechScorer(model=small_checkpoint, device="cpu"),
+        SpeechScorer(model=small_checkpoint, device="cpu"),
+    )
+    assert Hasher.hash(first) == Hasher.hash(same)
+    assert Hasher.hash(first) != Hasher.hash(SpeechScorer(model=small_checkpoint, device="cpu", window_s=5.0))
+    copy = pickle.loads(pickle.dumps(first))
+    assert Hasher.hash(first) == Hasher.hash(copy)
+    with torch.no_grad():
+        copy.pipeline.model.head.output.bias[0] += 1.0
+    assert Hasher.hash(first) != Hasher.hash(copy)
+
+
+def test_a_column_that_is_not_there_is_named(rate: SpeechQualityPipeline) -> None:
+    with pytest.raises(KeyError, match="no column 'audio' among .'sound'."):
+        SpeechScorer("audio", rate)({"sound": []})
+
+
 def test_parameters_out_of_range_are_refused_at_the_call(rate: SpeechQualityPipeline) -> None:
     with pytest.raises(ValueError, match="batch_size"):
         score_files([], rate, batch_size=0)
+    with pytest.raises(ValueError, match="num_workers"):
+        score_files([], rate, num_workers=0)
     with pytest.raises(ValueError, match="window_s"):
         score_files([], rate, window_s=-1.0)
     with pytest.raises(ValueError, match="device"):
