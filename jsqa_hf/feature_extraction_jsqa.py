@@ -19,8 +19,9 @@ MINIMUM_DURATION_S = 0.05
 MAXIMUM_CHANNELS = 8
 # Float audio may overshoot full scale a little; a peak like this is integer PCM that nobody divided by 32768.
 MAXIMUM_PEAK = 8.0
-# torchaudio's polyphase filter has (target rate / common divisor) phases: at 1 Hz it would take gigabytes.
-_MAXIMUM_PHASES = 2000
+# torchaudio's polyphase filter has about (original rate / common divisor) * (target rate / common divisor) values: for
+# rates that have little in common it would take gigabytes.
+_MAXIMUM_FILTER_SIZE = 1 << 22
 # torchaudio's documented parameters for a filter like librosa's "kaiser_best".
 _KAISER_BEST = {
     "lowpass_filter_width": 64,
@@ -40,6 +41,13 @@ def _import_torchaudio() -> Any | None:
     return torchaudio
 
 
+def _torchaudio_for(orig_rate: int, new_rate: int) -> Any | None:
+    """torchaudio, or None where it is missing or its filter for these rates would be too large."""
+    divisor = math.gcd(orig_rate, new_rate)
+    fits = (orig_rate // divisor) * (new_rate // divisor) <= _MAXIMUM_FILTER_SIZE
+    return _import_torchaudio() if fits else None
+
+
 def resample(samples: np.ndarray, orig_rate: int, new_rate: int) -> np.ndarray:
     """Change the sampling rate of mono audio.
 
@@ -55,7 +63,7 @@ def resample(samples: np.ndarray, orig_rate: int, new_rate: int) -> np.ndarray:
     """
     if orig_rate == new_rate:
         return samples
-    torchaudio = _import_torchaudio() if new_rate // math.gcd(orig_rate, new_rate) <= _MAXIMUM_PHASES else None
+    torchaudio = _torchaudio_for(orig_rate, new_rate)
     if torchaudio is None:
         import soxr
 

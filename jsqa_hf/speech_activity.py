@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from .recent_values import RecentValues
 
@@ -46,9 +45,11 @@ class SpeechActivity:
         self._step = max(1, round(sampling_rate / _ENVELOPE_RATE))
         self._rate = sampling_rate / self._step
         self._memory = math.ceil(memory_s * self._rate) + 1
+        # The response of two cascaded exponential averages, as far as it is above a billionth.
         pole = math.exp(-1 / (_TIME_CONSTANT_S * self._rate))
-        self._filter = [(1 - pole) ** 2], [1, -2 * pole, pole**2]
-        self._state = np.zeros(2)
+        times = np.arange(math.ceil(20 * _TIME_CONSTANT_S * self._rate))
+        self._response = (1 - pole) ** 2 * (times + 1) * pole**times
+        self._magnitudes = np.zeros(len(times) - 1)
         self._rest: NDArray[np.float32] = np.zeros(0, np.float32)
         self._envelope, self._powers = RecentValues(np.float64), RecentValues(np.float64)
 
@@ -58,7 +59,11 @@ class SpeechActivity:
         count = len(samples) // self._step
         whole, self._rest = np.split(samples, [count * self._step])
         frames = whole.reshape(count, self._step).astype(np.float64)
-        smoothed, self._state = lfilter(*self._filter, np.abs(frames).mean(axis=1), zi=self._state)
+        if not count:
+            return
+        magnitudes = np.concatenate([self._magnitudes, np.abs(frames).mean(axis=1)])
+        self._magnitudes = magnitudes[count:]
+        smoothed = np.convolve(magnitudes, self._response, "valid")
         for values, new in ((self._envelope, smoothed), (self._powers, np.square(frames).mean(axis=1))):
             values.append(new)
             values.forget(values.end - self._memory)

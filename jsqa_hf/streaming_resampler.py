@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .feature_extraction_jsqa import _KAISER_BEST, _MAXIMUM_PHASES, _import_torchaudio
+from .feature_extraction_jsqa import _KAISER_BEST, _torchaudio_for
 
 __all__ = ["StreamingResampler"]
 
@@ -27,21 +27,19 @@ class StreamingResampler:
     def __init__(self, orig_rate: int, new_rate: int) -> None:
         divisor = math.gcd(orig_rate, new_rate)
         self._from, self._to = orig_rate // divisor, new_rate // divisor
-        torchaudio = _import_torchaudio() if self._to <= _MAXIMUM_PHASES else None
         self._soxr: Any = None
         self._filter: Any = None
         if self._from == self._to:
             return
+        torchaudio = _torchaudio_for(orig_rate, new_rate)
         if torchaudio is None:
             import soxr
 
             self._soxr = soxr.ResampleStream(orig_rate, new_rate, 1, dtype="float32", quality="VHQ")
             return
-        from torchaudio.transforms import Resample
-
-        # It computes its filter once; that takes longer than to filter some seconds.
         options: dict[str, Any] = _KAISER_BEST
-        self._filter = Resample(orig_rate, new_rate, dtype=torch.float32, **options)
+        # It computes its filter once; that takes longer than to filter some seconds.
+        self._filter = torchaudio.transforms.Resample(orig_rate, new_rate, dtype=torch.float32, **options)
         lowest = min(self._from, self._to) * options["rolloff"]
         half_width = math.ceil(options["lowpass_filter_width"] * self._from / lowest)
         # Counted in periods, of `_from` samples before and `_to` samples after.

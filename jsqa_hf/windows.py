@@ -32,6 +32,11 @@ ones hide short defects."""
 # of a conversation, short enough to follow from one talker to another.
 _CONTEXT_S = 30.0
 
+# Our choice: below there is not even the band of a telephone, above no audio is sold. A damaged or malicious header
+# can give any rate, and with it turn a small file into days of audio.
+MINIMUM_RATE = 4000
+MAXIMUM_RATE = 768_000
+
 # The unit in which a stream is worked on, whatever the chunks it comes in.
 _BLOCK_S = 0.25
 
@@ -101,11 +106,19 @@ class Windower:
         model_rate: of the windows, in Hz; audio of at most `window_s` keeps its own rate.
         window_s: length of a window in seconds.
         curve_step_s: length of a step of quality over time in seconds; None for none.
+
+    Raises:
+        ValueError: the sampling rate is that of no audio (below 4 kHz or above 768 kHz).
     """
 
     def __init__(
         self, sampling_rate: int, model_rate: int, window_s: float, curve_step_s: float | None = None
     ) -> None:
+        if not MINIMUM_RATE <= sampling_rate <= MAXIMUM_RATE:
+            raise ValueError(
+                f"a sampling rate of {sampling_rate} Hz is not that of speech ({MINIMUM_RATE} to {MAXIMUM_RATE} Hz); "
+                "check how the audio was stored"
+            )
         self.sampling_rate, self.model_rate = sampling_rate, model_rate
         self._window_s, self._step_s = window_s, curve_step_s
         self._length, self._hop = round(window_s * model_rate), round(window_s * model_rate) // 2
@@ -116,7 +129,7 @@ class Windower:
         self._received = 0
         # The audio as it came, for as long as it may be short enough to be one window.
         self._head: list[NDArray[np.float32]] | None = []
-        self._resampler = StreamingResampler(sampling_rate, model_rate)
+        self._resampler: StreamingResampler | None = None
         self._activity = SpeechActivity(sampling_rate, max(_CONTEXT_S, 2 * window_s, CURVE_WINDOW_S) + 2.0)
         self._resampled = RecentValues(np.float32)
         self._next_summary = 0
@@ -177,6 +190,8 @@ class Windower:
 
     def _advance(self, block: NDArray[np.float32], last: bool = False) -> Iterator[Window]:
         self._activity.feed(block)
+        if self._resampler is None:
+            self._resampler = StreamingResampler(self.sampling_rate, self.model_rate)
         self._resampled.append(self._resampler.feed(block, last))
         if self._step_s is not None:
             yield from self._curve_windows(self._step_s)

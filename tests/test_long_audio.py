@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline, streaming_resampler
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.audio import AudioStream, decode_audio, open_audio
 from jsqa_hf.feature_extraction_jsqa import resample
 from jsqa_hf.jnd.levels import active_speech_level
@@ -155,11 +155,20 @@ def test_windows_of_digital_silence_are_left_out(rate: SpeechQualityPipeline) ->
 def test_a_bad_sample_late_in_a_file_is_told_with_its_time(
     rate: SpeechQualityPipeline, tmp_path: Path, value: float
 ) -> None:
-    samples = np.tile(bursts(10.0, 400), 18)
-    samples[int(2.5 * 60 * 400) + 100] = value
-    soundfile.write(tmp_path / "late.wav", samples, 400, subtype="FLOAT")
+    samples = np.tile(bursts(10.0, 4000), 18)
+    samples[150 * 4000 + 1000] = value
+    soundfile.write(tmp_path / "late.wav", samples, 4000, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"late\.wav: .*\(first at 2:30\.25\)"):
         rate(tmp_path / "late.wav", window_s=60.0)
+
+
+@pytest.mark.parametrize("sampling_rate", [1, 3999, 768_001, 2**31 - 1])
+def test_a_header_with_a_rate_of_no_audio_is_refused_and_not_rated_for_days(
+    rate: SpeechQualityPipeline, tmp_path: Path, sampling_rate: int
+) -> None:
+    soundfile.write(tmp_path / "odd.wav", bursts(1.0), sampling_rate)
+    with pytest.raises(ValueError, match=rf"odd\.wav: a sampling rate of {sampling_rate} Hz"):
+        rate(tmp_path / "odd.wav")
 
 
 def test_a_file_that_breaks_off_is_rated_up_to_there(rate: SpeechQualityPipeline, tmp_path: Path) -> None:
@@ -193,13 +202,12 @@ def test_blocks_of_a_file_are_what_decoding_at_once_gives(
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole.samples)
 
 
-@pytest.mark.parametrize("rates", [(8000, 16000), (44100, 16000), (48000, 16000), (44101, 16000), (96000, 8000)])
+@pytest.mark.parametrize("rates", [(8000, 16000), (44100, 16000), (44104, 16000), (44101, 16000), (96000, 8000)])
 @pytest.mark.parametrize("without_torchaudio", [False, True])
 def test_resampling_piece_by_piece_gives_what_resampling_at_once_does(
     rates: tuple[int, int], without_torchaudio: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if without_torchaudio:
-        monkeypatch.setattr(streaming_resampler, "_import_torchaudio", lambda: None)
         monkeypatch.setattr("jsqa_hf.feature_extraction_jsqa._import_torchaudio", lambda: None)
     samples = bursts(1.3, rates[0])
     resampler = StreamingResampler(*rates)
