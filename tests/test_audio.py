@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jsqa_hf import audio
-from jsqa_hf.audio import AudioDecodingError, decode_audio
+from jsqa_hf.audio import AudioDecodingError, decode_audio, open_audio
 
 FREQUENCY = 440.0
 
@@ -305,6 +305,47 @@ def test_a_file_that_breaks_off_gives_what_is_there(tmp_path: Path, name: str) -
     samples, rate = decode_audio(tmp_path / name)
     assert 2.5 < samples.shape[1] / rate < 5.0
     assert np.isfinite(samples).all()
+
+
+@pytest.mark.parametrize(("name", "codec", "video"), [("a.m4a", "aac", ""), ("a.webm", "libopus", "libvpx")])
+def test_ffmpeg_gives_blocks_that_add_up_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str, video: str
+) -> None:
+    path = encode(tmp_path / name, codec, 48000, 2, seconds=2.0, video=video)
+    whole = decode_audio(path)
+    monkeypatch.setattr(audio, "_MERGED_FRAMES", 5000)
+    with open_audio(path) as stream:
+        blocks = list(stream)
+    assert len(blocks) > 10
+    assert stream.duration_s == stream.frames_read / 48000 == whole.samples.shape[1] / 48000
+    np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole.samples)
+
+
+def test_ffmpeg_goes_on_where_libsndfile_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 30 * 16000).astype(np.float32)
+    soundfile.write(tmp_path / "a.flac", noise, 16000)
+    expected = decode_audio(tmp_path / "a.flac").samples
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 100] = bytes(100)
+    (tmp_path / "a.flac").write_bytes(content)
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 16000)
+    with pytest.raises(soundfile.SoundFileError), soundfile.SoundFile(tmp_path / "a.flac") as sound:
+        while len(sound.read(16000)):
+            pass
+    samples = decode_audio(tmp_path / "a.flac").samples
+    # A frame or two of 4096 samples are lost; what is before and behind is there once.
+    np.testing.assert_array_equal(samples[:, : 13 * 16000], expected[:, : 13 * 16000])
+    np.testing.assert_array_equal(samples[:, -13 * 16000 :], expected[:, -13 * 16000 :])
+    assert 29.0 < samples.shape[1] / 16000 <= 30.0
+
+
+def test_a_file_is_closed_when_its_stream_is_left_early(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.tile(tone()[0], 40), 16000)
+    with open_audio(tmp_path / "a.flac") as stream:
+        next(iter(stream))
+    assert stream.duration_s is None
+    assert list(stream) == []
 
 
 def test_a_header_that_announces_too_much_does_not_exhaust_memory(tmp_path: Path) -> None:

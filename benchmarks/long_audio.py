@@ -1,0 +1,157 @@
+"""Memory and time for long audio, and how long the windows of a curve should be; writes docs/results/long_audio.json.
+
+python benchmarks/long_audio.py --minutes 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from jsqa_hf import windows
+from jsqa_hf.audio import decode_audio
+from jsqa_hf.feature_extraction_jsqa import resample
+from jsqa_hf.scoring import load_pipeline
+
+DATA = Path(__file__).parents[1] / "examples" / "data"
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "long_audio.json"
+LENGTHS_S = (1.0, 2.0, 4.0, 8.0)
+
+
+def speech(seconds: float) -> np.ndarray:
+    """(time,) at 16 kHz: utterances of different talkers, one after the other, over and over."""
+    paths = sorted((DATA / "speech").rglob("*.flac"))
+    clips, total = [], 0
+    while total < seconds * 16000:
+        clips.append(soundfile.read(paths[len(clips) % len(paths)], dtype="float32")[0])
+        total += len(clips[-1])
+    return np.concatenate(clips)[: round(seconds * 16000)]
+
+
+def write_long_file(path: Path, minutes: int) -> None:
+    minute = resample(speech(60.0), 16000, 44100)
+    with soundfile.SoundFile(path, "w", 44100, 2) as file:
+        for _ in range(minutes):
+            file.write(np.stack([minute, 0.5 * minute], axis=1))
+
+
+def measure(path: str, how: str) -> None:
+    """Print what one way of reading or rating a file costs; run in a process of its own, for the peak of memory."""
+    if how == "decode at once":
+        tasks = {how: lambda: decode_audio(path).samples.shape[1]}
+    else:
+        rate = load_pipeline(device="cpu")
+        # What libraries allocate once isn't counted, nor what the model needs for a window.
+        warm_up = list(rate.preprocess(speech(31.0)))
+        if how != "read windows":
+            rate.forward(warm_up[0])
+        tasks = {
+            "read windows": lambda: sum(1 for _ in rate.preprocess(path)),
+            "score": lambda: rate(path)["mos"],
+            "score with curve": lambda: len(rate(path, curve=True)["curve"]),
+        }
+        tasks = {name: task for name, task in tasks.items() if (name == "read windows") == (how == "read windows")}
+    costs = {}
+    for name, task in tasks.items():
+        before, cpu, wall = _peak_mib(), time.process_time(), time.perf_counter()
+        costs[name] = {
+            "outcome": task(),
+            "growth_of_peak_memory_mib": round(_peak_mib() - before, 1),
+            "peak_memory_mib": round(_peak_mib(), 1),
+            "cpu_s": round(time.process_time() - cpu, 1),
+            "wall_s": round(time.perf_counter() - wall, 1),
+        }
+    print(json.dumps(costs))
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def curve_windows() -> list[dict[str, float]]:
+    """How curves of windows of several lengths show noise in clean speech, and how restless they are without."""
+    rate = load_pipeline(device="cpu")
+    clean = speech(48.0)
+    noise_path = sorted((DATA / "noise").rglob("*.flac"))[0]
+    noise = np.resize(soundfile.read(noise_path, dtype="float32")[0], len(clean))
+    # 5 dB below the speech.
+    noise *= 10 ** (-5 / 20) * np.sqrt(np.mean(clean**2) / np.mean(noise**2))
+    rows = []
+    for length_s in LENGTHS_S:
+        windows.CURVE_WINDOW_S = length_s
+        row: dict[str, float] = {"window_s": length_s}
+        before = _mos_of_curve(rate, clean)
+        row["std_over_clean_steps"] = round(float(np.nanstd(before)), 3)
+        for defect_s in (2, 4):
+            second = np.arange(len(clean)) // 16000
+            noisy = (second % 16 >= 8) & (second % 16 < 8 + defect_s)
+            drop = before - _mos_of_curve(rate, clean + noise * noisy)
+            inside = noisy[::16000][: len(drop)]
+            row[f"mean_drop_in_{defect_s}_s_of_noise"] = round(float(np.nanmean(drop[inside])), 3)
+            row[f"mean_drop_elsewhere_with_{defect_s}_s"] = round(float(np.nanmean(drop[~inside])), 3)
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def _mos_of_curve(rate: Any, samples: np.ndarray) -> np.ndarray:
+    curve = rate(samples, curve=True)["curve"]
+    return np.array([np.nan if step["mos"] is None else step["mos"] for step in curve])
+
+
+def agreement_of_resampling() -> dict[str, float]:
+    """Largest difference between windows resampled block by block and at once, in samples and in MOS."""
+    rate = load_pipeline(device="cpu")
+    audio = resample(speech(46.0), 16000, 44100)
+    whole = resample(audio, 44100, 16000)
+    of_samples, of_mos = 0.0, 0.0
+    for window in rate.preprocess({"array": audio, "sampling_rate": 44100}):
+        start, samples = round(window["start_s"] * 16000), window["input_values"][0].numpy()
+        at_once = whole[start : start + len(samples)]
+        of_samples = max(of_samples, float(np.abs(samples - at_once).max()))
+        one, other = (rate.model(torch.from_numpy(clip)[None]).scores.item() for clip in (samples, at_once))
+        of_mos = max(of_mos, abs(one - other))
+    return {"largest_difference_of_samples": of_samples, "largest_difference_of_mos": of_mos}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=int, default=60, help="length of the file that is read")
+    parser.add_argument("--score-minutes", type=int, default=60, help="length of the file that is rated")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(*arguments.measure)
+        return
+    result: dict[str, Any] = {"threads": torch.get_num_threads(), "cores": os.cpu_count()}
+    ways = [(how, arguments.minutes) for how in ("decode at once", "read windows")]
+    for how, minutes in [*ways, ("score", arguments.score_minutes)]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "long.wav"
+            write_long_file(path, minutes)
+            command = [sys.executable, __file__, "--measure", str(path), how]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        for name, costs in json.loads(done.stdout.splitlines()[-1]).items():
+            result[name] = {"file": f"{minutes} min, 44.1 kHz, 2 channels, 16 bit WAV", **costs}
+            print(name, result[name], flush=True)
+    with torch.inference_mode():
+        result["resampling_in_blocks"] = agreement_of_resampling()
+    print(result["resampling_in_blocks"], flush=True)
+    result["curve_windows"] = curve_windows()
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
