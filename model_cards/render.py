@@ -1,8 +1,8 @@
-"""Render a model card from its template and the figures under `docs/results`.
+"""Render the model cards from their templates and the figures under `docs/results`.
 
     python model_cards/render.py
 
-Writes `model_cards/jsqa-tiny.md` and, the same text, the README.md of the checkpoint that ships.
+Writes the cards here and, the same text, as README.md of the checkpoints that ship.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from jsqa_hf import DEFAULT_CHECKPOINT
+from jsqa_hf import DEFAULT_CHECKPOINT, DEFAULT_COMPARISON_CHECKPOINT
 from jsqa_hf.model_card import METRIC_NAMES, card_metadata
 
 FOLDER = Path(__file__).resolve().parent
-RESULTS = FOLDER.parent / "docs" / "results" / "jsqa-tiny"
+RESULTS = FOLDER.parent / "docs" / "results"
+PREFIX = "eval_quality_correlation_"
 
 
-def load(name: str) -> dict[str, Any]:
+def load(name: str, model: str = "jsqa-tiny") -> dict[str, Any]:
     """Figures of one result file."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((RESULTS / model / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
@@ -75,8 +76,8 @@ def card_data(human: dict[str, float]) -> ModelCardData:
     )
 
 
-def render() -> str:
-    """The card as Markdown with its metadata."""
+def render_mos_model() -> str:
+    """The card of jsqa-tiny, as Markdown with its metadata."""
     evaluation, pretraining = load("evaluation"), load("pretraining")
     human = evaluation["p835_wideband_held_out_talkers"]
     card = ModelCard.from_template(
@@ -95,12 +96,39 @@ def render() -> str:
     return card.content
 
 
+def render_contrastive_model() -> str:
+    """The card of jsqa-tiny-jnd."""
+    pretraining = load("pretraining", "jsqa-tiny-jnd")
+    data = card_metadata(
+        "jsqa-tiny-jnd", [], datasets=["openslr/librispeech_asr"], language="en", license="apache-2.0"
+    )
+    config = json.loads((DEFAULT_COMPARISON_CHECKPOINT / "config.json").read_text(encoding="utf-8"))
+    card = ModelCard.from_template(
+        data,
+        template_path=str(FOLDER / "jsqa-tiny-jnd.md.jinja"),
+        hours=pretraining["train_runtime"] / 3600,
+        steps=pretraining["train_steps"],
+        by_distortion=sorted(
+            (key.removeprefix(PREFIX), value) for key, value in pretraining.items() if key.startswith(PREFIX)
+        ),
+        contents=config["jnd_calibration"]["contents"],
+        m=pretraining,
+    )
+    return card.content
+
+
+CARDS = {
+    "jsqa-tiny": (render_mos_model, DEFAULT_CHECKPOINT),
+    "jsqa-tiny-jnd": (render_contrastive_model, DEFAULT_COMPARISON_CHECKPOINT),
+}
+
+
 def main() -> None:
     """Render and write."""
-    content = render()
-    for path in (FOLDER / "jsqa-tiny.md", DEFAULT_CHECKPOINT / "README.md"):
-        path.write_text(content, encoding="utf-8")
-        print(path)
+    for name, (render, checkpoint) in CARDS.items():
+        for path in (FOLDER / f"{name}.md", checkpoint / "README.md"):
+            path.write_text(render(), encoding="utf-8")
+            print(path)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ def test_both_copies_of_the_card_are_what_the_figures_render_to():
     spec = importlib.util.spec_from_file_location("render", REPOSITORY / "model_cards" / "render.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    rendered = module.render()
-    for path in (REPOSITORY / "model_cards" / "jsqa-tiny.md", DEFAULT_CHECKPOINT / "README.md"):
-        assert path.read_text(encoding="utf-8") == rendered, f"{path} is out of date: python model_cards/render.py"
+    for name, (render, checkpoint) in module.CARDS.items():
+        for path in (REPOSITORY / "model_cards" / f"{name}.md", checkpoint / "README.md"):
+            assert path.read_text(encoding="utf-8") == render(), f"{path} is out of date: python model_cards/render.py"
 
 
 def test_the_metadata_holds_the_measured_figures():
