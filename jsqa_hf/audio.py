@@ -13,7 +13,7 @@ import stat
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import soundfile
@@ -25,8 +25,10 @@ except ImportError:  # What libsndfile reads can then still be decoded.
 
 __all__ = ["AudioDecodingError", "AudioStream", "DecodedAudio", "decode_audio", "open_audio"]
 
-# Recordings may be longer than memory is large, and a damaged header may announce more samples than there are.
+# Recordings may be longer than memory is large, and a damaged header may announce more samples than there are, in any
+# number of channels.
 _BLOCK_FRAMES = 1 << 18
+_BLOCK_VALUES = 1 << 21
 _MERGED_FRAMES = 1 << 16
 
 # The containers that FFmpeg may open. Without the list a text file could be taken for a playlist, which FFmpeg would
@@ -148,7 +150,8 @@ def _decode_file(file: IO[bytes]) -> Generator[DecodedAudio, None, None]:
         try:
             with soundfile.SoundFile(file) as sound:
                 shape = sound.channels, sound.samplerate
-                while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                length = min(_BLOCK_FRAMES, max(1, _BLOCK_VALUES // sound.channels))
+                while len(block := sound.read(length, dtype="float32", always_2d=True)):
                     frames += len(block)
                     yield DecodedAudio(block.T, sound.samplerate)
             if frames:
@@ -204,7 +207,26 @@ def _open_source(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[
     except AudioDecodingError as error:
         raise AudioDecodingError(error.reason, name) from error
     with file:
-        yield file
+        yield cast("IO[bytes]", _TolerantFile(file))
+
+
+class _TolerantFile:
+    """A file whose `seek` to where there is nothing gives -1, as that of C.
+
+    Damaged files make the libraries do this. An exception inside their callbacks would be printed, with a traceback.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 def _open_file(source: str | os.PathLike[str] | bytes) -> IO[bytes]:
@@ -263,17 +285,22 @@ def _not_audio(file: IO[bytes], error: Exception) -> str:
 
 def _float_blocks(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[DecodedAudio]:
     """Decode a stream block by block as float32, at the rate and in the channel layout of its first frame."""
-    resampler = None
-    incoming = outgoing = None
+    resampler = incoming = outgoing = None
     for frame in _decodable_frames(container, stream):
         described = (frame.format.name, frame.layout.name, frame.sample_rate)
         # What the decoder gives, not what the container announces: the two differ for HE-AAC.
+        _, layout, rate = outgoing or described
+        try:
+            if resampler is None or described != incoming:
+                # A resampler serves frames of one kind; recordings of broadcasts and calls can change theirs midway.
+                incoming, resampler = described, av.AudioResampler(format="fltp", layout=layout, rate=rate)
+            blocks = [converted.to_ndarray() for converted in resampler.resample(frame)]
+        except (av.FFmpegError, ValueError):
+            # Damage can give a frame a rate or a layout that there is not.
+            resampler = None
+            continue
         outgoing = outgoing or described
-        if resampler is None or described != incoming:
-            # A resampler serves frames of one kind; recordings of broadcasts and calls can change theirs midway.
-            incoming, resampler = described, av.AudioResampler(format="fltp", layout=outgoing[1], rate=outgoing[2])
-        for converted in resampler.resample(frame):
-            yield DecodedAudio(converted.to_ndarray(), outgoing[2])
+        yield from (DecodedAudio(block, rate) for block in blocks)
 
 
 def _decodable_frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:

@@ -83,7 +83,9 @@ def mix_to_mono(samples: Any, first_frame: int = 0, sampling_rate: int = 1) -> N
     if array.ndim == 2:
         if array.shape[0] > MAXIMUM_CHANNELS:
             raise ValueError(f"{array.shape[0]} channels are too many (at most {MAXIMUM_CHANNELS})")
-        array = array.mean(axis=0, dtype=np.float64)
+        # Infinities of both signs are found below.
+        with np.errstate(invalid="ignore"):
+            array = array.mean(axis=0, dtype=np.float64)
     if array.size == 0:
         return np.zeros(0, np.float32)
     try:

@@ -97,6 +97,12 @@ def announce_long_mp4(content: bytes) -> bytes:
     return bytes(changed_content)
 
 
+def overwrite_sound(content: bytes) -> bytes:
+    """Set all bytes between the name of the `mdat` box and the index of an MP4 to 255."""
+    start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
+    return content[:start] + b"\xff" * (end - start) + content[end:]
+
+
 def announce_long_flac(content: bytes) -> bytes:
     """Set the number of samples in STREAMINFO, of 36 bits, to the largest: 69 billion."""
     return content[:21] + bytes([content[21] | 0x0F]) + b"\xff" * 4 + content[26:]

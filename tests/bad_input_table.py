@@ -22,6 +22,7 @@ from bad_audio import (
     make_socket,
     make_unreadable,
     nothing,
+    overwrite_sound,
     speech_like,
     wav_that_announces,
     write,
@@ -146,6 +147,13 @@ CASES = [
     Case("Ogg that breaks off", "cut.ogg", cut(write(seconds=4.0)), UP_TO_THE_BREAK, None),
     Case("WebM that breaks off", "cut.webm", cut(encode("libopus")), UP_TO_THE_BREAK, SECONDS / 2),
     Case("M4A that breaks off before its index", "cut.m4a", cut(encode("aac")), NOT_AUDIO, None),
+    Case(
+        "M4A whose sound is overwritten",
+        "overwritten.m4a",
+        changed(encode("aac"), overwrite_sound),
+        "error: `has an audio stream of which nothing can be decoded`",
+        None,
+    ),
     Case(
         "WAV of 10 hours that breaks off", "10h.wav", wav_that_announces(data_bytes=2 * RATE * 36000), UP_TO_THE_BREAK
     ),
