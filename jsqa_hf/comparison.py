@@ -47,9 +47,8 @@ class Comparison:
         better: the one with the higher MOS; "a" if both are equal (then with a confidence of 0.5).
         better_confidence: probability in [0.5, 1] that a listening panel also gives `better` the higher MOS, if the
             model's errors for the two clips are normally distributed with the variances that it predicts, and
-            independent of each other. Errors for clips of the same speech go along with each other in part, so that
-            the true confidence is rather higher. It says nothing about whether the difference is heard:
-            `probability_noticed` does.
+            independent of each other, which those for clips of the same speech need not be (docs/comparing.md has what
+            was measured). It says nothing about whether the difference is heard: `probability_noticed` does.
         beyond_scale: the clips are farther apart than any that the scale was measured on: `jnds` is a lower limit.
         jnds_error: mean absolute error of `jnds` on utterances held out from the calibration; None: not known.
     """

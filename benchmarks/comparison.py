@@ -1,0 +1,67 @@
+"""How far comparisons can be trusted, on the rated clips of two talkers that neither model was trained on.
+
+python benchmarks/comparison.py > docs/results/comparison.json
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from jsqa_hf.comparison import Comparison, load_comparer
+
+DATA = Path(__file__).parents[1] / "examples" / "data" / "p835"
+BANDS = ((0.5, 0.75), (0.75, 0.95), (0.95, 1.0))
+
+
+def main() -> None:
+    """Compare all pairs of clips of a talker, and all pairs of the two talkers in the same condition."""
+    with open(DATA / "ratings.csv", encoding="utf-8", newline="") as stream:
+        clips = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+    comparer = load_comparer(device="cpu")
+    same_talker: list[tuple[Comparison, float]] = []
+    same_condition: list[float] = []
+    for a, b in itertools.combinations(clips, 2):
+        if a["talker"] != b["talker"] and a["condition"] != b["condition"]:
+            continue
+        result = comparer.compare(DATA / a["file"], DATA / b["file"])
+        if a["talker"] == b["talker"]:
+            same_talker.append((result, float(a["mos"]) - float(b["mos"])))
+        else:
+            same_condition.append(result.jnds)
+    # Panels that rate both alike say nothing of which is better.
+    told = [(result, difference) for result, difference in same_talker if difference]
+    confidence = np.array([result.better_confidence for result, _ in told])
+    right = np.array([(result.better == "a") == (difference > 0) for result, difference in told])
+    bands = [(low, high, (confidence >= low) & (confidence < high if high < 1 else True)) for low, high in BANDS]
+    print(
+        json.dumps(
+            {
+                "clips": len(clips),
+                "better": [
+                    {
+                        "confidence": [low, high],
+                        "pairs": int(chosen.sum()),
+                        "mean_confidence": round(float(confidence[chosen].mean()), 3),
+                        "right": round(float(right[chosen].mean()), 3),
+                    }
+                    for low, high, chosen in [*bands, (0.5, 1.0, confidence > 0)]
+                ],
+                "median_jnds": {
+                    "same talker, other condition": round(
+                        float(np.median([result.jnds for result, _ in same_talker])), 2
+                    ),
+                    "other talker, same condition": round(float(np.median(same_condition)), 2),
+                },
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
