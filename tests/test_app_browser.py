@@ -234,7 +234,7 @@ def test_many_files_become_a_table_and_a_download(page: Any, server: Server) -> 
     upload(page, "many-files", *(server.clips / name for name in names))
     page.wait_for_selector("#many-files :text('second')")
     page.get_by_role("button", name="Rate all").click()
-    page.wait_for_selector("#many-result td :text('second.flac')")
+    page.wait_for_selector("#many-result :text('second.flac'):visible")
     page.wait_for_selector("#many-download:visible")
     page.wait_for_timeout(1000)
     assert "is not audio" in page.inner_text("#many-result")
