@@ -17,13 +17,17 @@ from .audio_inputs import is_collection, open_input
 from .windowed_scores import WeightedMean, as_scores, curve_of
 from .windows import Window, Windower
 
-__all__ = ["SILENCE_DBFS", "SpeechQualityPipeline", "WINDOW_S"]
+__all__ = ["MAXIMUM_DURATION_S", "SILENCE_DBFS", "SpeechQualityPipeline", "WINDOW_S"]
 
 # The clip length that JSQA was trained with (arXiv 2507.11636).
 WINDOW_S = 30.0
 
 # A swing of one step of 16-bit PCM to either side is -90.3 dBFS: below there is no sound in the file.
 SILENCE_DBFS = -90.0
+
+# Our choice: more than a recorder runs for by itself. Silence is compressed to so little that a small file can hold
+# years, which would keep a run busy for as long as anybody waits.
+MAXIMUM_DURATION_S = 48 * 3600.0
 
 # The feature extractor refuses clips below 50 ms.
 _MINIMUM_WINDOW_S = 0.1
@@ -126,9 +130,9 @@ class SpeechQualityPipeline(ChunkPipeline):
             speech in it. Where there is none, a pause, the scores are None. The other scores don't change.
 
         Raises:
-            ValueError: the input can't be decoded, is too short, is digital silence, or isn't finite; the message
-                names the file where there is one. As in every transformers pipeline this ends an iteration;
-                `jsqa_hf.scoring.score_files` goes on with the next file.
+            ValueError: the input can't be decoded, is too short, is longer than 48 hours, is digital silence, or isn't
+                finite; the message names the file where there is one. As in every transformers pipeline this ends an
+                iteration; `jsqa_hf.scoring.score_files` goes on with the next file.
             TypeError: the input is none of the above.
         """
         if isinstance(inputs, list | tuple):
@@ -265,6 +269,10 @@ class SpeechQualityPipeline(ChunkPipeline):
 def _windows_of(stream: AudioStream, windower: Windower) -> Iterator[Window]:
     for block in stream:
         yield from windower.feed(block)
+        if windower.duration_s > MAXIMUM_DURATION_S:
+            raise ValueError(
+                f"lasts longer than {MAXIMUM_DURATION_S / 3600:.4g} hours; if it is a recording, cut it into parts"
+            )
     yield from windower.finish()
 
 

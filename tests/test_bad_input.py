@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -15,7 +18,7 @@ from bad_audio import RATE, speech_like
 from bad_input_table import CASES, Case
 from small import small_config
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, pipeline_jsqa
 from jsqa_hf.cli import main
 from jsqa_hf.scoring import FileScore, find_audio_files, score_files
 
@@ -49,6 +52,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples = speech_like(seconds=0.2 + 0.1 * (index % 3)) * (0.1 + index / len(POSSIBLE))
         soundfile.write(folder / "good" / f"{index}.wav", samples, RATE)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_short_limit() -> Iterator[None]:
+    """100 s are more than 48 hours, which it would take minutes to decode."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_jsqa, "MAXIMUM_DURATION_S", 100.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +158,50 @@ def test_a_file_without_permission_is_an_error_for_others_than_root(tmp_path: Pa
     assert done.returncode == 0, done.stderr[-2000:]
     assert forbidden.reason is not None
     assert done.stdout.startswith(forbidden.reason)
+
+
+SCORE_AND_MEASURE = """
+import json, resource, sys
+from jsqa_hf.scoring import load_pipeline, score_files
+rate = load_pipeline(sys.argv[1], "cpu")
+def score(path):
+    [result] = score_files([path], rate)
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+_, before = score(sys.argv[2])
+result, after = score(sys.argv[3])
+print(json.dumps({"error": result.error, "duration_s": result.duration_s, "MiB": (after - before) / 1024}))
+"""
+
+
+def score_and_measure(checkpoint: Path, folder: Path, hours: int, burst: np.ndarray) -> dict[str, Any]:
+    """Score a FLAC file of silence with a burst of sound in every hour, after one of a minute, in another process."""
+    short, long = folder / "short.flac", folder / "long.flac"
+    soundfile.write(short, speech_like(seconds=60.0), RATE)
+    with soundfile.SoundFile(long, "w", RATE, 1) as file:
+        for _ in range(hours):
+            file.write(burst)
+            for _ in range(60):
+                file.write(np.zeros(60 * RATE - len(burst) // 60))
+    command = [sys.executable, "-c", SCORE_AND_MEASURE, str(checkpoint), str(short), str(long)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+def test_ten_hours_are_rated_in_little_memory(checkpoint: Path, tmp_path: Path) -> None:
+    result = score_and_measure(checkpoint, tmp_path, 10, speech_like(seconds=6.0))
+    assert result["error"] is None
+    assert result["duration_s"] == pytest.approx(36000.0, abs=1.0)
+    # At once it would be 2.3 GB for the samples alone.
+    assert result["MiB"] < 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+def test_a_small_file_of_many_days_ends_with_an_error_in_little_memory(checkpoint: Path, tmp_path: Path) -> None:
+    result = score_and_measure(checkpoint, tmp_path, 60, np.zeros((0, 1)))
+    assert (tmp_path / "long.flac").stat().st_size < 12_000_000
+    assert result["error"].startswith("lasts longer than 48 hours")
+    assert result["MiB"] < 100
