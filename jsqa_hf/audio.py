@@ -293,8 +293,12 @@ def _float_blocks(container: av.container.InputContainer, stream: av.AudioStream
         try:
             if resampler is None or described != incoming:
                 # A resampler serves frames of one kind; recordings of broadcasts and calls can change theirs midway.
-                incoming, resampler = described, av.AudioResampler(format="fltp", layout=layout, rate=rate)
-            blocks = [converted.to_ndarray() for converted in resampler.resample(frame)]
+                # Interleaved, because PyAV 18 reads beyond the planes of eight and more channels, and crashes.
+                incoming, resampler = described, av.AudioResampler(format="flt", layout=layout, rate=rate)
+            blocks = [
+                converted.to_ndarray().reshape(-1, converted.layout.nb_channels).T
+                for converted in resampler.resample(frame)
+            ]
         except (av.FFmpegError, ValueError):
             # Damage can give a frame a rate or a layout that there is not.
             resampler = None

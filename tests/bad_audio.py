@@ -36,13 +36,15 @@ def write_samples(samples: np.ndarray, subtype: str = "FLOAT") -> Make:
     return lambda path: soundfile.write(path, samples, RATE, subtype=subtype)
 
 
-def encode(codec: str, sampling_rate: int = 48000, video: str = "", container: str | None = None) -> Make:
+def encode(
+    codec: str, sampling_rate: int = 48000, video: str = "", container: str | None = None, layout: str = "mono"
+) -> Make:
     """A maker of a file that FFmpeg writes, with a few black pictures where a video codec is given."""
 
     def make(path: Path) -> None:
         with av.open(str(path), "w", format=container) as file:
             pictures = file.add_stream(video, rate=5, width=16, height=16, pix_fmt="yuv420p") if video else None
-            sound = file.add_stream(codec, rate=sampling_rate, layout="mono") if codec else None
+            sound = file.add_stream(codec, rate=sampling_rate, layout=layout) if codec else None
             if pictures:
                 for index in range(3):
                     black = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
@@ -50,8 +52,9 @@ def encode(codec: str, sampling_rate: int = 48000, video: str = "", container: s
                     file.mux(pictures.encode(black))
                 file.mux(pictures.encode(None))
             if sound:
-                samples = speech_like(sampling_rate).T.astype(np.float32)
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="mono")
+                samples = speech_like(sampling_rate, channels=av.AudioLayout(layout).nb_channels)
+                interleaved = samples.astype(np.float32).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
                 frame.rate = sampling_rate
                 resampler = av.AudioResampler(sound.format, sound.layout, sampling_rate, sound.frame_size or 1024)
                 for part in [*resampler.resample(frame), *resampler.resample(None), None]:

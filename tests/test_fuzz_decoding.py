@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -36,6 +37,7 @@ HEALTHY = {
     "a.opus": encode("libopus", container="ogg"),
     "a.aac": encode("aac", 16000),
     "a.m4a": encode("aac", 16000),
+    "71.m4a": encode("aac", layout="7.1"),
     "a.webm": encode("libopus"),
     "video.mp4": encode("aac", 16000, video="mpeg4"),
 }
@@ -187,6 +189,15 @@ def test_a_number_of_channels_that_there_is_not_is_a_decoding_error(healthy: dic
     edit = Edit("overwrite", 47, 0, b"\x80\x00\x00\x00")
     with pytest.raises(AudioDecodingError, match="nothing can be decoded"):
         decode_audio(edit.of(healthy["a.caf"], b""))
+
+
+@pytest.mark.parametrize("layout", ["7.1", "9.1.6", "22.2"])
+def test_channels_beyond_those_that_pyav_counts_rightly_do_not_end_the_process(tmp_path: Path, layout: str) -> None:
+    # PyAV 18 takes what lies behind the planes of eight and more channels in memory for further planes.
+    channels = av.AudioLayout(layout).nb_channels
+    encode("pcm_f32le", layout=layout)(tmp_path / "a.mka")
+    samples = decode_audio(tmp_path / "a.mka").samples
+    np.testing.assert_array_equal(samples, speech_like(48000, channels=channels).T.astype(np.float32))
 
 
 def test_many_channels_take_no_more_memory_than_few(tmp_path: Path) -> None:
