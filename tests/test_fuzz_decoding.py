@@ -39,6 +39,11 @@ HEALTHY = {
     "a.m4a": encode("aac", 16000),
     "71.m4a": encode("aac", layout="7.1"),
     "a.webm": encode("libopus"),
+    "a.mka": encode("pcm_s16le", 8000),
+    "a.ts": encode("aac", 16000),
+    "a.tta": encode("tta", 8000),
+    "a.mp2": encode("mp2", 16000),
+    "adpcm.wav": encode("adpcm_ima_wav", 16000),
     "video.mp4": encode("aac", 16000, video="mpeg4"),
 }
 
