@@ -313,7 +313,8 @@ def _decodable_frames(container: av.container.InputContainer, stream: av.AudioSt
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, av.FFmpegError):
+        except (StopIteration, IndexError, av.FFmpegError):
+            # PyAV looks in vain for the stream of a packet if damage made FFmpeg add a stream midway.
             return
         try:
             yield from packet.decode()

@@ -196,6 +196,16 @@ def test_a_number_of_channels_that_there_is_not_is_a_decoding_error(healthy: dic
         decode_audio(edit.of(healthy["a.caf"], b""))
 
 
+def test_a_stream_that_ffmpeg_finds_midway_is_a_decoding_error() -> None:
+    content = bytearray(465)
+    content[:3] = b"FLV"
+    for position, byte in {8: 9, 13: 8, 16: 7, 24: 86, 27: 212, 250: 223, 251: 8, 254: 191, 262: 175, 263: 1}.items():
+        content[position] = byte
+    content[456:461] = bytes([202, 40, 0, 0, 206])
+    with pytest.raises(AudioDecodingError, match="nothing can be decoded"):
+        decode_audio(bytes(content))
+
+
 @pytest.mark.parametrize("layout", ["7.1", "9.1.6", "22.2"])
 def test_channels_beyond_those_that_pyav_counts_rightly_do_not_end_the_process(tmp_path: Path, layout: str) -> None:
     # PyAV 18 takes what lies behind the planes of eight and more channels in memory for further planes.
