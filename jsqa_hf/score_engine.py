@@ -6,6 +6,9 @@ order of the files. Threads are enough, because the libraries that decode, resam
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import signal
 import threading
 import time
 from collections import deque
@@ -121,6 +124,10 @@ class ScoreEngine:
         self._exhausted = False
         self._stopped = False
         self._failure: BaseException | None = None
+        # Wakes the thread that waits for results. Not a Condition: an interruption while that takes its lock again
+        # leaves the lock in the wrong hands.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._interrupted = False
         self._turn_to_fetch = threading.Lock()
         self._sources: Iterator[tuple[str, Any]] = iter(())
 
@@ -158,7 +165,7 @@ class ScoreEngine:
     def _stop(self) -> None:
         with self._changed:
             self._stopped = True
-            self._changed.notify_all()
+            self._tell()
 
     def _join(self, readers: Sequence[threading.Thread], raters: Sequence[threading.Thread]) -> None:
         # Python must not end while a thread computes; one that waits for input does no harm.
@@ -171,17 +178,46 @@ class ScoreEngine:
             torch.set_num_threads(self._cores)
 
     def _next_done(self) -> _Task | None:
-        with self._changed:
-            while True:
-                if self._stopped or (self._exhausted and not self._tasks):
-                    if self._failure is not None:
-                        raise self._failure
-                    return None
-                if self._tasks and self._tasks[0].done:
-                    self._changed.notify_all()
-                    return self._tasks.popleft()
+        with self._interruptions_wait():
+            while not self._interrupted:
+                # What is told from here on is not seen below, and ends the wait.
+                while not self._news.empty():
+                    self._news.get()
+                with self._changed:
+                    if self._stopped or (self._exhausted and not self._tasks):
+                        if self._failure is not None:
+                            raise self._failure
+                        return None
+                    if self._tasks and self._tasks[0].done:
+                        self._changed.notify_all()
+                        return self._tasks.popleft()
                 # With a limit, because Windows does not interrupt a wait without one.
-                self._changed.wait(1.0)
+                with contextlib.suppress(queue.Empty):
+                    self._news.get(timeout=1.0)
+        raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def _interruptions_wait(self) -> Iterator[None]:
+        """Have Ctrl-C noted instead of raised, so that it never comes while this thread takes or leaves the lock."""
+        in_charge = threading.current_thread() is threading.main_thread()
+        if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+
+        def note(*_: object) -> None:
+            self._interrupted = True
+            self._news.put(None)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _tell(self) -> None:
+        """Wake all that wait for what has changed; called with the lock."""
+        self._changed.notify_all()
+        self._news.put(None)
 
     def _finish(self, task: _Task) -> FileScore:
         scores: dict[str, Any] = {}
@@ -206,7 +242,7 @@ class ScoreEngine:
             with self._changed:
                 task.is_read = True
                 self._reading -= 1
-                self._changed.notify_all()
+                self._tell()
 
     def _fetch(self) -> _Task | None:
         """The next input, once the number of those on their way allows it."""
@@ -222,7 +258,7 @@ class ScoreEngine:
                 with self._changed:
                     self._failure = None if isinstance(error, StopIteration) else error
                     self._exhausted = True
-                    self._changed.notify_all()
+                    self._tell()
                 return None
             with self._changed:
                 self._tasks.append(task)
@@ -262,7 +298,7 @@ class ScoreEngine:
                     self._rating -= len(batch)
                     for window in batch:
                         window.task.waiting -= 1
-                    self._changed.notify_all()
+                    self._tell()
         except BaseException as error:
             with self._changed:
                 self._failure = error

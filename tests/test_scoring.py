@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pickle
+import random
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -337,6 +341,18 @@ def test_an_interruption_gives_what_was_finished_out_of_turn(
         finished.extend(iter(results.__next__, None))
     assert [result.file for result in finished] == [str(path) for path in files[2:]]
     assert all(result.scores == pytest.approx(rate(result.file), abs=1e-4) for result in finished)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_at_any_moment_is_a_keyboard_interrupt(rate: SpeechQualityPipeline, files: list[Path]) -> None:
+    moments = random.Random(0)
+    for _ in range(20):
+        interruption = threading.Timer(moments.uniform(0, 0.1), os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            interruption.start()
+            for _ in score_files(itertools.cycle(files), rate, num_workers=2):
+                pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_error_of_the_paths_comes_after_the_results_before_it(
