@@ -4,7 +4,7 @@
     python benchmarks/training.py --model_size paper --steps 4 --stage1_duration_s 30
 
 For each stage a run of `Trainer` is timed by the clock, from its first step to its last with all that lies between,
-against forward and backward passes of the bare `HubertModel` on the very tensors of that run, in the same process.
+against forward and backward passes of the bare `HubertModel` on the very tensors of that run, one after each step.
 Further: the share of time that a step waits for data, with 0, 1 and 2 workers; the share of padding with and without
 grouping by length; and the largest memory of a step of stage 1, with and without cached gradients. Writes
 `training.json` and `.md`.
@@ -24,7 +24,6 @@ from typing import Any
 
 import psutil
 import torch
-from tqdm import tqdm
 from transformers import HubertModel, Trainer, TrainerCallback, TrainingArguments
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
@@ -63,18 +62,28 @@ class BenchmarkArguments:
 
 
 class StepClock(TrainerCallback):
-    """The time from the end of the first step, which warms up, to the end of the last."""
+    """Times the steps of a run, and after each of them the bare backbone on the same tensors.
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    In turns, because the speed of a machine drifts by more than what is measured here. The first step warms up.
+    """
+
+    def __init__(self, backbone: HubertModel, batches: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        self.backbone = backbone.train()
+        self.batches = batches
+        self.step_s: list[float] = []
+        self.backbone_s: list[float] = []
+        self._start = time.perf_counter()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
-
-    def seconds_per_step(self) -> float:
-        """Mean over all steps but the first."""
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+        """Note the time, and time the backbone."""
+        end = time.perf_counter()
+        batch = self.batches[len(self.step_s)]
+        self.backbone.zero_grad()
+        output = self.backbone(batch["input_values"], attention_mask=batch["attention_mask"]).last_hidden_state
+        output.square().mean().backward()
+        self.step_s.append(end - self._start)
+        self._start = time.perf_counter()
+        self.backbone_s.append(self._start - end)
 
 
 def configuration(args: BenchmarkArguments) -> JSQAConfig:
@@ -123,27 +132,21 @@ def stage2(args: BenchmarkArguments, steps: int, workers: int = 0) -> MOSTrainer
     )
 
 
-def whole_step(trainer: Trainer) -> float:
-    """Seconds by the clock per step of a run."""
-    clock = StepClock()
+def whole_step(trainer: Trainer) -> dict[str, float]:
+    """Seconds by the clock per step of a run, and per forward and backward pass of a bare `HubertModel`."""
+    batches: list[Any] = []
+    collate = trainer.data_collator
+
+    def keep(rows: Any) -> Any:
+        batches.append(dict(collate(rows)))
+        return dict(batches[-1])
+
+    trainer.data_collator = keep
+    clock = StepClock(HubertModel(trainer.model.config.hubert_config), batches)
     trainer.add_callback(clock)
     trainer.train()
-    return clock.seconds_per_step()
-
-
-def bare_backbone(trainer: Trainer) -> float:
-    """Seconds per forward and backward pass of a `HubertModel` on the tensors of the run, without the first."""
-    model = HubertModel(trainer.model.config.hubert_config).train()
-    batches = [
-        dict(batch) for batch, _ in zip(trainer.get_train_dataloader(), range(trainer.args.max_steps), strict=False)
-    ]
-    ends = []
-    for batch in tqdm(batches, desc="bare backbone"):
-        model.zero_grad()
-        output = model(batch["input_values"], attention_mask=batch["attention_mask"]).last_hidden_state
-        output.square().mean().backward()
-        ends.append(time.perf_counter())
-    return (ends[-1] - ends[0]) / (len(ends) - 1)
+    step, backbone = (sum(times[1:]) / len(times[1:]) for times in (clock.step_s, clock.backbone_s))
+    return {"step_s": step, "backbone_s": backbone, "ratio": step / backbone}
 
 
 def waiting(build: Callable[..., Trainer], args: BenchmarkArguments) -> dict[str, float]:
@@ -251,9 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, build in (("stage 1", stage1), ("stage 2", stage2)):
         trainer = build(args, args.steps)
         results["parameters"] = sum(parameter.numel() for parameter in trainer.model.parameters())
-        step = whole_step(trainer)
-        backbone = bare_backbone(trainer)
-        results[name] = {"step_s": step, "backbone_s": backbone, "ratio": step / backbone}
+        results[name] = whole_step(trainer)
         results[name]["waiting"] = waiting(build, args)
     results["padding"] = padding(args)
     results["memory_mib"] = memory(args)
