@@ -57,6 +57,7 @@ class BenchmarkArguments:
     ladders: int = field(default=6, metadata={"help": "ladders in a batch of stage 1, of three levels"})
     clips: int = field(default=8, metadata={"help": "clips in a batch of stage 2"})
     stage1_duration_s: float = field(default=3.0, metadata={"help": "length of the clips of stage 1"})
+    memory_model_size: str = field(default="paper", metadata={"help": "tiny or paper, for the memory test"})
     memory_duration_s: float = field(default=30.0, metadata={"help": "length of the clips of the memory test"})
     output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
 
@@ -189,7 +190,7 @@ def padding(args: BenchmarkArguments) -> dict[str, float]:
 
 def _memory(args: BenchmarkArguments, chunk: int | None, queue: Any) -> None:
     """One step of stage 1 on long clips, in a process of its own; reports its largest memory in MiB."""
-    args.ladders, args.stage1_duration_s = 2, args.memory_duration_s
+    args.ladders, args.stage1_duration_s, args.model_size = 2, args.memory_duration_s, args.memory_model_size
     trainer = stage1(args, 1, loss_chunk_size=chunk)
     process, finished, sizes = psutil.Process(), threading.Event(), []
 
@@ -240,7 +241,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         f"Padding in batches of whole utterances: {waste['random']:.1%} drawn at random, {waste['grouped']:.1%} "
         "grouped by length.",
         "",
-        f"Memory of a step of stage 1 on 12 clips of {results['memory_duration_s']:g} s: "
+        f"Memory of a step of stage 1 of the {results['memory_model_size']} size, on 12 clips of "
+        f"{results['memory_duration_s']:g} s: "
         + ", ".join(f"{mebibytes:.0f} MiB {name}" for name, mebibytes in results["memory_mib"].items())
         + ".",
     ]
@@ -251,6 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; returns the exit code."""
     (args,) = parse_arguments((BenchmarkArguments,), argv)
     results: dict[str, Any] = {"threads": torch.get_num_threads(), "memory_duration_s": args.memory_duration_s}
+    results["memory_model_size"] = args.memory_model_size
     for name, build in (("stage 1", stage1), ("stage 2", stage2)):
         trainer = build(args, args.steps)
         results["parameters"] = sum(parameter.numel() for parameter in trainer.model.parameters())
