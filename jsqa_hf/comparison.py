@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from . import (
     DEFAULT_COMPARISON_CHECKPOINT,
-    JSQAConfig,
     JSQAForContrastivePretraining,
     JSQAForMOSRegression,
     SpeechQualityPipeline,
 )
 from .jnd_scale import JNDScale
-from .scoring import _locate, load_pipeline
+from .scoring import _locate, load_pipeline, load_whole_model
 from .windowed_scores import WeightedMean
 
 __all__ = ["Comparer", "Comparison", "Projection", "compare", "load_comparer"]
@@ -120,16 +119,12 @@ def _load_model(checkpoint: str | os.PathLike[str] | None) -> JSQAForContrastive
             )
         checkpoint = DEFAULT_COMPARISON_CHECKPOINT
     name = _locate(checkpoint)
-    model_type = JSQAConfig.get_config_dict(name)[0].get("model_type")
-    if model_type != JSQAConfig.model_type:
-        raise ValueError(f"{name}: is a model of type {model_type!r}, not of type {JSQAConfig.model_type!r}")
-    loaded: Any = JSQAForContrastivePretraining.from_pretrained(name, output_loading_info=True)
-    model, report = loaded
-    if report["missing_keys"]:
-        raise ValueError(
-            f"{name}: lacks {len(report['missing_keys'])} weights of the contrastive model, such as "
-            f"{sorted(report['missing_keys'])[0]}; comparing needs a checkpoint of stage 1, the pretraining"
-        )
+    model = load_whole_model(
+        JSQAForContrastivePretraining,
+        name,
+        "the contrastive model",
+        "comparing needs a checkpoint of stage 1, the pretraining",
+    )
     if model.config.jnd_scale is None:
         raise ValueError(f"{name}: {_NOT_CALIBRATED}")
     return model

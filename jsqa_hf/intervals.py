@@ -39,7 +39,7 @@ def metric_intervals(
     Raises:
         ValueError: if the lengths differ or fewer than two clips are rated.
     """
-    predicted, rated = _rated(predictions, references)
+    predicted, rated = rated_clips(predictions, references)
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         # What is not defined is left out below.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
@@ -124,7 +124,7 @@ def interval_calibration(
     Raises:
         ValueError: if the lengths differ or fewer than two clips are rated.
     """
-    predicted, rated = _rated(predictions, references)
+    predicted, rated = rated_clips(predictions, references)
     known = ~np.isnan(np.asarray(references, dtype=float))
     deviations = np.sqrt(np.asarray(variances, dtype=float)[known])
     errors = np.abs(predicted - rated) / deviations
@@ -136,13 +136,22 @@ def interval_calibration(
     }
 
 
-def _rated(predictions: Any, references: Any) -> tuple[Floats, Floats]:
+def rated_clips(predictions: Any, references: Any, needed_by: str = "an interval") -> tuple[Floats, Floats]:
+    """Predictions and ratings of the clips that have a rating (not NaN), at least two.
+
+    Args:
+        predictions, references: (clips,) each.
+        needed_by: what needs them, for the message.
+
+    Raises:
+        ValueError: if the shapes differ or fewer than two clips are rated.
+    """
     predicted, rated = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
     if predicted.shape != rated.shape or predicted.ndim != 1:
         raise ValueError(f"{predicted.shape} predictions do not fit {rated.shape} ratings: give one of each per clip")
     known = ~np.isnan(rated)
     if known.sum() < 2:
-        raise ValueError(f"{known.sum()} clips are rated, but an interval needs at least 2")
+        raise ValueError(f"{known.sum()} clips are rated, but {needed_by} needs at least 2")
     return predicted[known], rated[known]
 
 

@@ -9,11 +9,18 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from . import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
+from . import (
+    DEFAULT_CHECKPOINT,
+    JSQAConfig,
+    JSQAFeatureExtractor,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    SpeechQualityPipeline,
+)
 from .audio_files import AUDIO_EXTENSIONS, NothingFound, find_audio_files
 from .onnx_model import OnnxForMOSRegression, is_onnx_model, load_onnx_model
 from .score_engine import FileScore, ScoreEngine, _reason
@@ -31,6 +38,9 @@ __all__ = [
 
 # Our choice: beyond, threads wait for each other more than they gain, and each holds the activations of a window.
 _MAXIMUM_WORKERS = 16
+
+
+AnyModel = TypeVar("AnyModel", JSQAForContrastivePretraining, JSQAForMOSRegression)
 
 
 def load_pipeline(
@@ -74,16 +84,30 @@ def _locate(checkpoint: str | os.PathLike[str]) -> str:
 
 
 def _load_model(checkpoint: str) -> JSQAForMOSRegression:
+    return load_whole_model(JSQAForMOSRegression, checkpoint, "the MOS model", "it hasn't been fine-tuned on ratings")
+
+
+def load_whole_model(model_class: type[AnyModel], checkpoint: str, called: str, otherwise: str) -> AnyModel:
+    """Load a checkpoint that has all weights of a model; transformers would only warn, and go on with random ones.
+
+    Args:
+        model_class: of the model.
+        checkpoint: folder or name on the Hub.
+        called, otherwise: for the message: the model, and what it means that weights are missing.
+
+    Raises:
+        OSError: there is no such checkpoint.
+        ValueError: it isn't one of JSQA, or lacks weights.
+    """
     model_type = JSQAConfig.get_config_dict(checkpoint)[0].get("model_type")
     if model_type != JSQAConfig.model_type:
         raise ValueError(f"{checkpoint}: is a model of type {model_type!r}, not of type {JSQAConfig.model_type!r}")
-    loaded: Any = JSQAForMOSRegression.from_pretrained(checkpoint, output_loading_info=True)
+    loaded: Any = model_class.from_pretrained(checkpoint, output_loading_info=True)
     model, report = loaded
     if report["missing_keys"]:
-        # transformers would only warn, and rate with random weights.
         raise ValueError(
-            f"{checkpoint}: lacks {len(report['missing_keys'])} weights of the MOS model, such as "
-            f"{sorted(report['missing_keys'])[0]}; it hasn't been fine-tuned on ratings"
+            f"{checkpoint}: lacks {len(report['missing_keys'])} weights of {called}, such as "
+            f"{sorted(report['missing_keys'])[0]}; {otherwise}"
         )
     return model
 

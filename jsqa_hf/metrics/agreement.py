@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from ..intervals import rated_clips
 from .mapping import Order, fit_mapping
 from .p1401 import pcc_interval, rmse, rmse_interval, rmse_star
 
@@ -30,7 +31,7 @@ def mos_metrics(predictions: ArrayLike, references: ArrayLike) -> dict[str, floa
     Raises:
         ValueError: if the lengths differ or fewer than two clips are rated.
     """
-    predicted, rated = _rated(predictions, references)
+    predicted, rated = rated_clips(predictions, references, "a correlation")
     error = predicted - rated
     varies = np.ptp(predicted) > 0 and np.ptp(rated) > 0
     correlations = {"pcc": stats.pearsonr, "srcc": stats.spearmanr, "kendall_tau": stats.kendalltau}
@@ -106,13 +107,3 @@ def p1401_metrics(predictions: ArrayLike, references: ArrayLike, ci95: ArrayLike
         name = f"rmse{suffix}"
         metrics["intervals_p1401"][name] = list(rmse_interval(metrics[name], n, number))
     return {**metrics, **coefficients}
-
-
-def _rated(predictions: ArrayLike, references: ArrayLike) -> tuple[Floats, Floats]:
-    predicted, rated = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
-    if predicted.shape != rated.shape or predicted.ndim != 1:
-        raise ValueError(f"{predicted.shape} predictions do not fit {rated.shape} ratings: give one of each per clip")
-    known = ~np.isnan(rated)
-    if known.sum() < 2:
-        raise ValueError(f"{known.sum()} clips are rated, but a correlation needs at least 2")
-    return predicted[known], rated[known]
