@@ -6,7 +6,7 @@
 
 Sets: the rated P.835 clips of talkers that our model never heard; speech of held-out speakers in held-out kinds of
 noise, where the rank of the SNR stands in for ratings; and SLOTest, on request. Other measures may have been trained
-on talkers or sentences of these sets. Writes `accuracy.json` and `.md`.
+on talkers or sentences of these sets. How fast they are tells `inference.py`. Writes `accuracy.json` and `.md`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import csv
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,19 +125,13 @@ def evaluate(peer: LoadedPeer, rated: RatedClips, title: str) -> dict[str, Any]:
     """Rate a set one clip after the other.
 
     Returns:
-        `scores`, for each of the measure's scores its figures, and `real_time_factor`.
+        `scores`, for each of the measure's scores its figures.
     """
     results: list[dict[str, np.ndarray]] = []
-    start = time.perf_counter()
     for index, clip in enumerate(tqdm(rated.clips, desc=title, leave=False)):
         results.append(peer.rate([clip], rated.references[index : index + 1]))
-    elapsed = time.perf_counter() - start
-    duration = sum(len(clip) for clip in rated.clips) / SAMPLING_RATE
     scores = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
-    return {
-        "scores": {name: figures(values, rated) for name, values in scores.items()},
-        "real_time_factor": elapsed / duration,
-    }
+    return {"scores": {name: figures(values, rated) for name, values in scores.items()}}
 
 
 def figures(scores: np.ndarray, rated: RatedClips) -> dict[str, Any]:
@@ -175,16 +168,14 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     lines = ["# Accuracy of ratings", "", "From `benchmarks/accuracy.py`, which tells what the sets are."]
     for name, of_set in results["sets"].items():
         lines += ["", f"## {name}", "", *table(of_set["peers"], of_set["are_mos"])]
-    lines += ["", "## The measures", "", "| | reference | weights | file, MB | real-time factor | licence |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["", "## The measures", "", "| | reference | weights | file, MB | licence |"]
+    lines += ["|---|---|---|---|---|"]
     for name, about in results["peers"].items():
         peer = PEERS[name]
         weights = "none" if about["parameters"] is None else f"{about['parameters'] / 1e6:.2f} million"
         size = "" if about["size"] is None else f"{about['size'] / 1e6:.1f}"
-        factors = [of_set["peers"].get(name, {}).get("real_time_factor") for of_set in results["sets"].values()]
-        factor = next((f"{value:.3f}" for value in factors if value is not None), "")
         reference = "needs one" if peer.needs_reference else "no"
-        lines.append(f"| {peer.title} | {reference} | {weights} | {size} | {factor} | {peer.licence} |")
+        lines.append(f"| {peer.title} | {reference} | {weights} | {size} | {peer.licence} |")
     return "\n".join(lines) + "\n"
 
 

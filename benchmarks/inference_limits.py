@@ -114,6 +114,16 @@ def operations_by_part(model: JSQAForMOSRegression, values: torch.Tensor) -> dic
     return operations
 
 
+def compilation(model: JSQAForMOSRegression, values: torch.Tensor) -> dict[str, float]:
+    """Seconds that `torch.compile` takes for clips of any length, and of a call afterwards."""
+    start = time.perf_counter()
+    compiled = torch.compile(model, dynamic=True)
+    for length in (values.shape[-1], values.shape[-1] // 2):
+        compiled(values[:, :length])
+    compiling_s = time.perf_counter() - start
+    return {"compiling_s": compiling_s, "compiled_s": _least_time(lambda: compiled(values))}
+
+
 def measure_limits(threads: int, seconds: float) -> dict[str, Any]:
     """The share of a large matrix product's speed that the model reaches, in all and by part.
 
@@ -122,8 +132,8 @@ def measure_limits(threads: int, seconds: float) -> dict[str, Any]:
         seconds: length of the clip.
 
     Returns:
-        `machine`, `matrix_product_gflops`, `model_gflops`, `share`, `seconds` and `gflop` by part, and the same as
-        `lines` of Markdown.
+        `machine`, `matrix_product_gflops`, `model_gflops`, `share`, `seconds` and `gflop` by part, what
+        `torch.compile` takes and gains, and the same as `lines` of Markdown.
     """
     torch.set_num_threads(threads)
     model = load_default()[0]
@@ -138,6 +148,7 @@ def measure_limits(threads: int, seconds: float) -> dict[str, Any]:
         with _timed_levels(watch):
             for _ in range(_CALLS):
                 model(values)
+        compiled = compilation(model, values)
     of_parts = {part: _least_sum(times) for part, times in watch.seconds.items()}
     of_parts["masks, layer mix and the rest"] = max(0.0, total - sum(of_parts.values()))
     reached = operations["all"] / total
@@ -155,12 +166,18 @@ def measure_limits(threads: int, seconds: float) -> dict[str, Any]:
         lines.append(
             f"| {part} | {shares[0]:.1%} | {shares[1]:.1%} | {row['gflop'] / max(row['seconds'], 1e-9):.1f} |"
         )
+    lines += [
+        "",
+        f"`torch.compile` takes {compiled['compiling_s']:.0f} s, and then {compiled['compiled_s'] / total:.2f} times as "
+        "long per clip.",
+    ]
     return {
         "machine": machine_name(),
         "matrix_product_gflops": peak / 1e9,
         "model_gflops": reached / 1e9,
         "share": reached / peak,
         "parts": rows,
+        "torch_compile": compiled,
         "lines": lines,
     }
 

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,13 @@ class Peer:
     ours: bool = False
 
 
-def _load_jsqa(model: str, threads: int) -> LoadedPeer:
+def _load_jsqa(model: str, threads: int, dtype: str | None = None) -> LoadedPeer:
     import torch
 
     torch.set_num_threads(threads)
     from jsqa_hf.scoring import load_pipeline
 
-    pipeline = load_pipeline(model, "cpu")
+    pipeline = load_pipeline(model, "cpu", dtype)
 
     def rate(clips: Clips, references: Clips) -> dict[str, np.ndarray]:
         inputs = [{"array": clip, "sampling_rate": SAMPLING_RATE} for clip in clips]
@@ -186,6 +187,9 @@ def _load_visqol(model: str, threads: int) -> LoadedPeer:
 
 PEERS: dict[str, Peer] = {
     "jsqa": Peer("JSQA, PyTorch", "Apache-2.0", "torch", _load_jsqa, ours=True),
+    "jsqa-bfloat16": Peer(
+        "JSQA, PyTorch bfloat16", "Apache-2.0", "torch", partial(_load_jsqa, dtype="bfloat16"), ours=True
+    ),
     "jsqa-onnx": Peer("JSQA, ONNX", "Apache-2.0", "onnx", _load_jsqa, ours=True),
     "jsqa-onnx-int8": Peer("JSQA, ONNX int8", "Apache-2.0", "onnx", _load_jsqa, ours=True),
     "dnsmos": Peer("DNSMOS (speechmos)", "MIT", "onnx", _load_dnsmos),

@@ -49,7 +49,13 @@ _TINY_HUBERT: dict[str, Any] = {
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
     "intermediate_size": 1024,
-    "conv_dim": (32, 64, 64, 128, 128, 128, 128),
+    # Frames of 40 ms, half as many as HuBERT's: most of the work is done per frame.
+    "conv_dim": (32, 64, 64, 128, 128, 128, 128, 128),
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2, 2),
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2, 2),
+    "num_conv_pos_embeddings": 64,
+    # Learns faster at this size, at higher learning rates.
+    "do_stable_layer_norm": True,
 }
 
 _PAPER_HUBERT: dict[str, Any] = {
@@ -87,6 +93,9 @@ class JSQAConfig(PreTrainedConfig):
         level_bands (`int`, defaults to 40):
             Number of mel bands whose absolute level per frame (dBov) is added to the backbone's input, because
             HuBERT's front end normalises level away. 0 switches it off.
+        level_windows (`int`, *optional*):
+            Number of windows in which these levels are measured within each frame, evenly spaced; it must divide the
+            hop of the backbone. `None` gives one for every 160 samples of it, or a single one if it is no multiple.
         use_weighted_layer_sum (`bool`, defaults to `True`):
             Pool a learned weighted mean of all layers (Yang et al., SUPERB, Interspeech 2021) instead of the last one.
         pooling (`str`, defaults to `"statistics"`):
@@ -166,6 +175,7 @@ class JSQAConfig(PreTrainedConfig):
     hubert_config: Any = None
     sampling_rate: int = 16000
     level_bands: int = 40
+    level_windows: int | None = None
     use_weighted_layer_sum: bool = True
     pooling: Literal["mean", "statistics", "attention"] = "statistics"
     projection_hidden_size: int = 256
@@ -211,6 +221,10 @@ class JSQAConfig(PreTrainedConfig):
         if "num_labels" in kwargs:
             self.num_labels = kwargs.pop("num_labels")
         super().__post_init__(**kwargs)
+        if self.level_windows is None and isinstance(self.hubert_config, HubertConfig):
+            hop = self.hubert_config.inputs_to_logits_ratio
+            # 160 samples are 10 ms at 16 kHz.
+            self.level_windows = hop // 160 if hop % 160 == 0 else 1
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "num_labels" and value != len(self.mos_output_names):
@@ -242,6 +256,10 @@ class JSQAConfig(PreTrainedConfig):
         self._validate_contrastive_objective()
         if self.level_bands < 0:
             raise ValueError(f"`level_bands` must be 0 (off) or above, but is {self.level_bands}")
+        hop = self.hubert_config.inputs_to_logits_ratio
+        assert self.level_windows is not None
+        if self.level_windows < 1 or hop % self.level_windows:
+            raise ValueError(f"`level_windows` must divide the hop of {hop} samples, but is {self.level_windows}")
         for name in ("jnd_margin_weight", "mos_agreement_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")

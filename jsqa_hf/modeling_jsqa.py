@@ -250,7 +250,9 @@ class JSQAModel(JSQAPreTrainedModel):
         self.hubert = HubertModel(config.hubert_config)
         if config.hubert_config.feat_extract_norm == "group":
             self.hubert.feature_extractor.conv_layers[0] = MaskedGroupNormConvLayer(config.hubert_config)
-        self.level_projection = nn.Linear(config.level_bands, config.hidden_size) if config.level_bands else None
+        self.level_projection = (
+            nn.Linear(config.level_windows * config.level_bands, config.hidden_size) if config.level_bands else None
+        )
         layers = config.hubert_config.num_hidden_layers + 1
         self.layer_weights = nn.Parameter(torch.zeros(layers)) if config.use_weighted_layer_sum else None
         self.pooling = JSQAPooling(config)
@@ -295,6 +297,24 @@ class JSQAModel(JSQAPreTrainedModel):
             samples += (kernel - 1) * hop
             hop *= stride
         return samples
+
+    @property
+    def level_window_length(self) -> int:
+        """Samples of each of the windows in which levels are measured; together they cover a frame exactly."""
+        windows = self.config.level_windows
+        return self.receptive_field - (windows - 1) * (self.hubert.config.inputs_to_logits_ratio // windows)
+
+    def _levels(self, input_values: Tensor, frames: int) -> Tensor:
+        """(batch, samples) → (batch, frames, windows of a frame times bands)."""
+        windows = self.config.level_windows
+        levels = band_levels(
+            input_values,
+            frame_length=self.level_window_length,
+            hop_length=self.hubert.config.inputs_to_logits_ratio // windows,
+            bands=self.config.level_bands,
+            sampling_rate=self.config.sampling_rate,
+        )
+        return levels[:, : frames * windows].reshape(levels.shape[0], frames, -1)
 
     def _frame_counts(self, lengths: Tensor) -> Tensor:
         """Samples (batch,) → whole frames (batch,)."""
@@ -362,13 +382,7 @@ class JSQAModel(JSQAPreTrainedModel):
         features = self._convolve(input_values.to(self.dtype), lengths)
         hidden_states = self.hubert.feature_projection(features)
         if self.level_projection is not None:
-            levels = band_levels(
-                input_values,
-                frame_length=self.receptive_field,
-                hop_length=self.hubert.config.inputs_to_logits_ratio,
-                bands=self.config.level_bands,
-                sampling_rate=self.config.sampling_rate,
-            )
+            levels = self._levels(input_values, hidden_states.shape[1])
             hidden_states = hidden_states + self.level_projection(levels.to(hidden_states.dtype))
         # A clip shorter than one frame gives none; its first, zero-padded frame keeps the batch finite.
         frames = self._frame_counts(lengths).clamp(min=1)
@@ -556,7 +570,8 @@ class JSQAMOSHead(nn.Module):
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, embedding) → scores and variances, (batch, outputs) each."""
         hidden_states = F.gelu(self.dense(self.dropout(embeddings)))
-        mean, variance = self.output(self.dropout(hidden_states)).chunk(2, dim=-1)
+        # Half precision has steps of 0.016 between scores of 2 and 4.
+        mean, variance = self.output(self.dropout(hidden_states)).float().chunk(2, dim=-1)
         span = self.high - self.low
         scores = self.low + span * mean.sigmoid()
         # No variable inside a range has a variance above a quarter of its square (Popoviciu, 1935); the lower end,

@@ -192,7 +192,7 @@ def _spectrum_by_convolution(model: JSQAForMOSRegression) -> Iterator[None]:
     because the exporter's optimiser takes a constant as small as the floor for 0 and drops it.
     """
     base = model.jsqa
-    frame_length, bands = base.receptive_field, base.config.level_bands
+    frame_length, bands = base.level_window_length, base.config.level_bands
     if not bands:
         yield
         return

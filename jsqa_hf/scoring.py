@@ -46,6 +46,7 @@ AnyModel = TypeVar("AnyModel", JSQAForContrastivePretraining, JSQAForMOSRegressi
 def load_pipeline(
     model: str | os.PathLike[str] | JSQAForMOSRegression | SpeechQualityPipeline | None = None,
     device: Any = None,
+    dtype: Any = None,
 ) -> SpeechQualityPipeline:
     """Make a pipeline from whatever tells the model.
 
@@ -54,11 +55,16 @@ def load_pipeline(
             a loaded model, a pipeline (returned as it is), or None for the model that comes with the package.
         device: as in every transformers pipeline, such as `"cpu"` or `"cuda:0"`; None takes an accelerator if there
             is one.
+        dtype: number format of a checkpoint's weights, such as `"bfloat16"`; None takes the one it says, float32 for
+            those of this package. What it gains and costs is in docs/scoring.md.
 
     Raises:
         OSError: there is no such checkpoint.
         ValueError: the checkpoint isn't one of JSQA, or has no trained MOS head.
     """
+    is_checkpoint = model is None or (isinstance(model, str | os.PathLike) and not is_onnx_model(model))
+    if dtype is not None and not is_checkpoint:
+        raise ValueError("a number format can be given for checkpoints only, not for loaded models or ONNX graphs")
     if isinstance(model, SpeechQualityPipeline):
         if device is not None:
             raise ValueError("`device` can't be given with a pipeline, which is on its device already")
@@ -69,7 +75,7 @@ def load_pipeline(
         extractor = JSQAFeatureExtractor(sampling_rate=model.config.sampling_rate)
     else:
         checkpoint = _locate(DEFAULT_CHECKPOINT if model is None else model)
-        model = _load_model(checkpoint)
+        model = _load_model(checkpoint, dtype)
         extractor = JSQAFeatureExtractor.from_pretrained(checkpoint)
     return SpeechQualityPipeline(model=model, feature_extractor=extractor, device=device)
 
@@ -83,17 +89,21 @@ def _locate(checkpoint: str | os.PathLike[str]) -> str:
     return name
 
 
-def _load_model(checkpoint: str) -> JSQAForMOSRegression:
-    return load_whole_model(JSQAForMOSRegression, checkpoint, "the MOS model", "it hasn't been fine-tuned on ratings")
+def _load_model(checkpoint: str, dtype: Any) -> JSQAForMOSRegression:
+    unfinished = "it hasn't been fine-tuned on ratings"
+    return load_whole_model(JSQAForMOSRegression, checkpoint, "the MOS model", unfinished, dtype)
 
 
-def load_whole_model(model_class: type[AnyModel], checkpoint: str, called: str, otherwise: str) -> AnyModel:
+def load_whole_model(
+    model_class: type[AnyModel], checkpoint: str, called: str, otherwise: str, dtype: Any = None
+) -> AnyModel:
     """Load a checkpoint that has all weights of a model; transformers would only warn, and go on with random ones.
 
     Args:
         model_class: of the model.
         checkpoint: folder or name on the Hub.
         called, otherwise: for the message: the model, and what it means that weights are missing.
+        dtype: see `load_pipeline`.
 
     Raises:
         OSError: there is no such checkpoint.
@@ -102,7 +112,8 @@ def load_whole_model(model_class: type[AnyModel], checkpoint: str, called: str, 
     model_type = JSQAConfig.get_config_dict(checkpoint)[0].get("model_type")
     if model_type != JSQAConfig.model_type:
         raise ValueError(f"{checkpoint}: is a model of type {model_type!r}, not of type {JSQAConfig.model_type!r}")
-    loaded: Any = model_class.from_pretrained(checkpoint, output_loading_info=True)
+    settings = {} if dtype is None else {"dtype": dtype}
+    loaded: Any = model_class.from_pretrained(checkpoint, output_loading_info=True, **settings)
     model, report = loaded
     if report["missing_keys"]:
         raise ValueError(

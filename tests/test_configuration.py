@@ -120,6 +120,8 @@ def test_a_saved_file_may_hold_keys_of_other_tools_but_no_misspelt_ones(tmp_path
         ({"mos_score_range": (1.0, 2.0, 5.0)}, "mos_score_range"),
         ({"mos_loss": "l3"}, "mos_loss"),
         ({"level_bands": -1}, "level_bands"),
+        ({"level_windows": 0}, "level_windows"),
+        ({"level_windows": 3}, "level_windows"),
         ({"projection_size": 0}, "projection_size"),
         ({"sampling_rate": 0}, "sampling_rate"),
         ({"contrastive_negatives": "none"}, "contrastive_negatives"),

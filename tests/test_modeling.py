@@ -128,6 +128,21 @@ def test_band_levels_add_up_to_the_level_of_the_signal(bands):
     assert float(total) == pytest.approx(level_dbov, abs=0.4)
 
 
+@pytest.mark.parametrize("windows", [1, 2, 4])
+def test_level_windows_cover_each_frame_exactly_and_in_order(windows):
+    """A click is heard in the window that it falls into, of the frames that it falls into."""
+    model = build(JSQAModel, level_windows=windows)
+    hop, length = 320, model.level_window_length
+    assert (windows - 1) * (hop // windows) + length == model.receptive_field
+    signal = torch.zeros(1, 8000)
+    signal[0, 10 * hop + hop // 2] = 0.5
+    levels = model._levels(signal, frames=20).reshape(20, windows, -1)
+    loud = {(int(frame), int(window)) for frame, window, _ in (levels > levels.min() + 0.1).nonzero()}
+    starts = {(f, w): f * hop + w * (hop // windows) for f in range(20) for w in range(windows)}
+    # The Hann window is 0 at its first sample.
+    assert loud == {key for key, start in starts.items() if start < 10 * hop + hop // 2 < start + length}
+
+
 def test_scores_and_variances_are_bounded_by_the_scale():
     model = build(mos_score_range=(0, 100), mos_output_names=["mos", "noisiness"])
     with torch.no_grad():

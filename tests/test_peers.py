@@ -93,8 +93,11 @@ def test_operations_are_those_of_the_parts() -> None:
     total = operations.pop("all")
     # The rest is the projection of the levels.
     assert 0.99 * total < sum(operations.values()) <= total
-    # 49 frames, 2 operations per weight: the products of six layers of width 256, with four times that inside.
-    assert operations["feed-forward"] == 6 * 2 * 49 * 2 * 256 * 1024
+    backbone = model.config.hubert_config
+    frames = int(model.jsqa._frame_counts(torch.tensor(SAMPLING_RATE)))
+    # 2 operations per weight of the two products of every layer.
+    per_frame = backbone.num_hidden_layers * 2 * 2 * backbone.hidden_size * backbone.intermediate_size
+    assert operations["feed-forward"] == frames * per_frame
     assert model.config.hubert_config._attn_implementation == "sdpa"
 
 

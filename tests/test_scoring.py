@@ -462,6 +462,18 @@ def test_a_model_is_taken_as_folder_object_or_pipeline(
     assert load_pipeline(rate) is rate
 
 
+def test_half_precision_changes_scores_a_little(files: list[Path], small_checkpoint: Path) -> None:
+    full, half = (load_pipeline(small_checkpoint, "cpu", dtype) for dtype in (None, "bfloat16"))
+    assert {weights.dtype for weights in half.model.parameters()} == {torch.bfloat16}
+    differences = [abs(full(str(file))["mos"] - half(str(file))["mos"]) for file in files]
+    assert 0 < max(differences) < 0.05
+
+
+def test_a_number_format_is_for_checkpoints(small_model: JSQAForMOSRegression) -> None:
+    with pytest.raises(ValueError, match="checkpoints only"):
+        load_pipeline(small_model, "cpu", "bfloat16")
+
+
 def test_a_checkpoint_without_a_trained_mos_head_is_refused(tmp_path: Path) -> None:
     JSQAForContrastivePretraining(small_config()).save_pretrained(tmp_path)
     JSQAFeatureExtractor().save_pretrained(tmp_path)

@@ -63,7 +63,7 @@ class PretrainingArguments:
     eval_speech_split: str | None = field(default=None, metadata={"help": "as `speech_split`, for evaluation"})
     eval_noise_split: str | None = field(default=None, metadata={"help": "as `noise_split`, for evaluation"})
     eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
-    model_size: str = field(default="tiny", metadata={"help": "tiny (5.6 M parameters) or paper (26 M)"})
+    model_size: str = field(default="tiny", metadata={"help": "tiny (5.3 M parameters) or paper (26 M)"})
     backbone: str | None = field(default=None, metadata={"help": "path or Hub id of a pretrained HuBERT"})
     loss: str = field(default="nt_xent", metadata={"help": "nt_xent or supervised (contrastive)"})
     negatives: str = field(default="all", metadata={"help": "all, or same_content: content-matched negatives alone"})

@@ -1,25 +1,31 @@
-"""Put PESQ-WB of simulated clips onto the scale of listeners.
+"""Put measures of simulated clips onto the scale of listeners, and choose which of them make the labels.
 
     python benchmarks/study/map_ratings.py --ratings examples/data/p835/ratings.csv --simulated simulated/ratings.csv
 
-Fits the monotonic third-order mapping of ITU-T P.1401 from PESQ-WB to the ratings of the talkers with `split` = train;
-the reference of each is their condition c0. Writes `mapped.csv` beside the simulated ratings, with the mapped value as
-`mos`, and prints how well the mapping does on the talkers that were held out. Below the lowest PESQ-WB among the rated
-clips it falls in a straight line to 1 at the lowest that PESQ-WB gives, which is an assumption.
+PESQ-WB and DistillMOS (from `teacher_ratings.py`, beside both tables) are mapped to the ratings by the monotonic
+third-order mapping of ITU-T P.1401; a mixture is the mean of what its members map to. Leave-one-talker-out over the
+talkers with `split` = train tells which predicts listeners best, on average over all tables of ratings, and only that
+chooses; the held-out talkers are printed beside it. The labels are on the scale of the first table. The reference of
+each talker is its condition c0 or C01. Writes `mapped.csv` beside the simulated ratings, with the mapped value as
+`mos`. Below the lowest value among the rated clips a mapping falls in a straight line to 1 at the lowest that the
+measure gives, which is an assumption.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pesq
 import soxr
+from numpy.typing import NDArray
 
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.metrics import mos_metrics
@@ -27,19 +33,29 @@ from jsqa_hf.metrics.mapping import fit_mapping
 from jsqa_hf.training import parse_arguments
 
 SAMPLING_RATE = 16000
-# ITU-T P.862.2: the mapping of the lowest raw score, -0.5.
-WORST_PESQ = 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224))
+WORST = {
+    # ITU-T P.862.2: the mapping of the lowest raw score, -0.5.
+    "pesq": 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224)),
+    "distillmos": 1.0,
+}
+REFERENCES = ("c0", "C01")
+MIXTURES = (("pesq",), ("distillmos",), ("pesq", "distillmos"))
+
+Values = dict[str, NDArray[np.float64]]
 
 
 @dataclass
 class MappingArguments:
     """Whose scale, and what to put onto it."""
 
-    ratings: str = field(metadata={"help": "CSV file with the columns file, mos, talker, condition and split"})
+    ratings: list[str] = field(
+        metadata={"help": "CSV files with the columns file, mos, talker, condition and split; the first has the scale"}
+    )
     simulated: str = field(metadata={"help": "ratings.csv of simulated_ratings.py"})
+    report: str | None = field(default=None, metadata={"help": "JSON file for the figures of all mixtures"})
 
 
-def read(path: str) -> list[dict[str, str]]:
+def read(path: str | Path) -> list[dict[str, str]]:
     """Rows of a CSV file."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -51,33 +67,88 @@ def load(path: Path) -> np.ndarray:
     return soxr.resample(samples.mean(0), rate, SAMPLING_RATE)
 
 
-def rate_clips(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """PESQ-WB and MOS of each clip, and whether it is held out."""
+def teacher_values(table: str, rows: Sequence[dict[str, str]]) -> NDArray[np.float64]:
+    """DistillMOS of the rows of a table."""
+    values = {row["file"]: row["distillmos"] for row in read(Path(table).parent / "teacher_distillmos.csv")}
+    return np.array([float(values[row["file"]]) for row in rows])
+
+
+def rated_clips(path: str) -> tuple[Values, NDArray[np.float64], NDArray[np.str_], NDArray[np.bool_]]:
+    """Measures, MOS and talker of each clip, and whether it is held out."""
     rows, folder = read(path), Path(path).parent
-    references = {row["talker"]: load(folder / row["file"]) for row in rows if row["condition"] == "c0"}
+    references = {row["talker"]: load(folder / row["file"]) for row in rows if row["condition"] in REFERENCES}
     scores = [pesq.pesq(SAMPLING_RATE, references[row["talker"]], load(folder / row["file"]), "wb") for row in rows]
     return (
-        np.array(scores),
+        {"pesq": np.array(scores), "distillmos": teacher_values(path, rows)},
         np.array([float(row["mos"]) for row in rows]),
+        np.array([row["talker"] for row in rows]),
         np.array([row["split"] != "train" for row in rows]),
     )
 
 
+def fit(mixture: Sequence[str], values: Values, mos: NDArray[np.float64]) -> Callable[[Values], NDArray[np.float64]]:
+    """The mapping of a mixture."""
+    mappings = {name: fit_mapping(values[name], mos, 3) for name in mixture}
+    ranges = {name: (values[name].min(), values[name].max()) for name in mixture}
+
+    def apply(other: Values) -> NDArray[np.float64]:
+        mapped = []
+        for name in mixture:
+            low, high = ranges[name]
+            below = np.interp(other[name], [WORST[name], low], [1.0, mappings[name](low)])
+            inside = mappings[name](other[name].clip(low, high))
+            mapped.append(np.where(other[name] < low, below, inside))
+        return np.mean(mapped, axis=0)
+
+    return apply
+
+
+def chosen(values: Values, where: NDArray[np.bool_]) -> Values:
+    """The values of some clips."""
+    return {name: value[where] for name, value in values.items()}
+
+
+def compare_mixtures(ratings: str) -> dict[str, dict[str, Any]]:
+    """Agreement of every mixture with listeners, by name: `leave_one_talker_out` and `held_out`."""
+    values, mos, talkers, held_out = rated_clips(ratings)
+    figures = {}
+    for mixture in MIXTURES:
+        predicted = np.full(len(mos), np.nan)
+        for talker in np.unique(talkers[~held_out]):
+            own = talkers == talker
+            predicted[own] = fit(mixture, chosen(values, ~held_out & ~own), mos[~held_out & ~own])(chosen(values, own))
+        final = fit(mixture, chosen(values, ~held_out), mos[~held_out])(chosen(values, held_out))
+        figures["+".join(mixture)] = {
+            "leave_one_talker_out": mos_metrics(predicted[~held_out], mos[~held_out]),
+            "held_out": mos_metrics(final, mos[held_out]),
+        }
+    return figures
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit, test and apply the mapping; returns the exit code."""
+    """Choose, fit, test and apply the mapping; returns the exit code."""
     (args,) = parse_arguments((MappingArguments,), argv)
-    scores, mos, held_out = rate_clips(args.ratings)
-    mapping = fit_mapping(scores[~held_out], mos[~held_out], 3)
-    print("held-out talkers:", mos_metrics(mapping(scores[held_out]), mos[held_out]))
+    figures = [compare_mixtures(path) for path in args.ratings]
+    errors = {
+        name: np.mean([of_table[name]["leave_one_talker_out"]["rmse"] for of_table in figures]) for name in figures[0]
+    }
+    best = min(errors, key=errors.__getitem__)
+    text = json.dumps({"chosen": best, "mixtures": figures}, indent=2)
+    print(text)
+    if args.report:
+        Path(args.report).write_text(text + "\n", encoding="utf-8")
+    values, mos, _, held_out = rated_clips(args.ratings[0])
     rows = read(args.simulated)
-    simulated = np.array([float(row["pesq"]) for row in rows])
-    low, high = scores[~held_out].min(), scores[~held_out].max()
-    below = np.interp(simulated, [WORST_PESQ, low], [1.0, mapping(low)])
-    mapped = np.where(simulated < low, below, mapping(simulated.clip(low, high)))
+    simulated = {
+        "pesq": np.array([float(row["pesq"]) for row in rows]),
+        "distillmos": teacher_values(args.simulated, rows),
+    }
+    mapped = fit(best.split("+"), chosen(values, ~held_out), mos[~held_out])(simulated)
     with (Path(args.simulated).parent / "mapped.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, [*rows[0], "distillmos"])
         writer.writeheader()
-        writer.writerows({**row, "mos": f"{value:.4f}"} for row, value in zip(rows, mapped, strict=True))
+        for row, value, teacher in zip(rows, mapped, simulated["distillmos"], strict=True):
+            writer.writerow({**row, "mos": f"{value:.4f}", "distillmos": f"{teacher:.4f}"})
     return 0
 
 
