@@ -168,8 +168,8 @@ def measure_limits(threads: int, seconds: float) -> dict[str, Any]:
         )
     lines += [
         "",
-        f"`torch.compile` takes {compiled['compiling_s']:.0f} s, and then {compiled['compiled_s'] / total:.2f} times as "
-        "long per clip.",
+        f"`torch.compile` takes {compiled['compiling_s']:.0f} s, and then {compiled['compiled_s'] / total:.2f} "
+        "times as long per clip.",
     ]
     return {
         "machine": machine_name(),
