@@ -12,6 +12,7 @@ on talkers or sentences of these sets. How fast they are tells `inference.py`. W
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 import tempfile
@@ -43,7 +44,10 @@ DURATION_S = 4.0
 class BenchmarkArguments:
     """What to compare."""
 
-    peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": "names of measures"})
+    peers: list[str] = field(
+        default_factory=lambda: list(PEERS),
+        metadata={"help": "names of measures; figures of others stay as they are in accuracy.json"},
+    )
     slotest: str | None = field(default=None, metadata={"help": "folder with the clips of SLOTest and ratings.csv"})
     limit: int | None = field(default=None, metadata={"help": "at most so many clips of a set, to see that it runs"})
     output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
@@ -213,11 +217,24 @@ def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
     return results
 
 
+def with_earlier(results: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add the measures that were not asked for this time from an earlier file, where its sets are the same."""
+    if not path.exists():
+        return results
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    if list(earlier["sets"]) != list(results["sets"]):
+        return results
+    results["peers"] = {**earlier["peers"], **results["peers"]}
+    for name, of_set in results["sets"].items():
+        of_set["peers"] = {**earlier["sets"][name]["peers"], **of_set["peers"]}
+    return results
+
+
 def main() -> None:
     """Measure and write."""
     (arguments,) = parse_arguments([BenchmarkArguments])
-    results = measure(arguments)
     folder = Path(arguments.output_dir)
+    results = with_earlier(measure(arguments), folder / "accuracy.json")
     write_metrics(folder / "accuracy.json", results)
     text = as_markdown(results)
     (folder / "accuracy.md").write_text(text, encoding="utf-8")

@@ -143,3 +143,15 @@ def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.Monkey
     monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: accuracy.p835(limit))
     results = accuracy.measure(accuracy.BenchmarkArguments(peers=["pesq"], limit=2))
     assert results["peers"] == {}
+
+
+def test_measures_that_are_not_asked_for_keep_their_figures(tmp_path: Path) -> None:
+    def results(name: str, sets: tuple[str, ...] = ("a", "b")) -> dict:
+        return {"peers": {name: {"size": 1}}, "sets": {one: {"peers": {name: {"scores": {}}}} for one in sets}}
+
+    path = tmp_path / "accuracy.json"
+    assert accuracy.with_earlier(results("jsqa"), path) == results("jsqa")
+    path.write_text(json.dumps(results("pesq")))
+    merged = accuracy.with_earlier(results("jsqa"), path)
+    assert list(merged["peers"]) == list(merged["sets"]["b"]["peers"]) == ["pesq", "jsqa"]
+    assert accuracy.with_earlier(results("jsqa", ("a",)), path) == results("jsqa", ("a",))
