@@ -1,0 +1,243 @@
+"""The claim of the paper: does pretraining on JND pairs make stage 2 better?
+
+    python benchmarks/study/claim.py --speech speech.csv --noise noise.csv --p835 p835.csv --slotest ratings.csv \
+        --sim_train simulated/mapped.csv --sim_test simulated_test/mapped.csv --output_dir runs/claim --jobs 2
+
+For every seed, the same network learns from the same ratings in the same steps and settings, pretrained and from
+scratch: ratings of listeners with talkers and conditions held out (`slotest`), with talkers held out (`p835`), and
+labels of measures for 25 clips and more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. Started again,
+it does what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from claim_report import markdown, plot
+from jobs import Job, run_jobs
+from micro import (
+    OBJECTIVE,
+    Row,
+    StudyArguments,
+    execute,
+    finetuning_job,
+    of_split,
+    pretraining_job,
+    read_table,
+    write_table,
+)
+from statistics_of_runs import compare_arms
+
+from jsqa_hf.training import parse_arguments, write_metrics
+
+ARMS = ("pretrained", "scratch")
+DIMENSIONS = ("noisiness", "coloration", "discontinuity", "loudness")
+PARTS = ("slotest", "dimensions", "p835", "simulated")
+
+
+@dataclass
+class ClaimArguments(StudyArguments):
+    """What to compare on."""
+
+    slotest: str | None = field(
+        default=None, metadata={"help": "CSV file of ratings with the columns file, mos, talker, condition"}
+    )
+    dimensions: str | None = field(
+        default=None, metadata={"help": f"CSV file with the columns talker, condition, {', '.join(DIMENSIONS)}"}
+    )
+    dimensions_range: list[float] = field(
+        default_factory=lambda: [1.0, 5.0], metadata={"help": "lowest and highest value of their scale"}
+    )
+    budgets: list[int] = field(
+        default_factory=lambda: [25, 50, 100, 200, 500, 1000, 0],
+        metadata={"help": "numbers of simulated clips to train on; 0 is all"},
+    )
+    parts: list[str] = field(default_factory=lambda: list(PARTS), metadata={"help": "which tables to make"})
+    pretrained: list[str] | None = field(
+        default=None, metadata={"help": "folders of stage 1, taken in turn by the seeds, instead of pretraining here"}
+    )
+    objective: list[str] | None = field(
+        default=None, metadata={"help": "other options of stage 1 than the study's, as name=value: distortions=noise"}
+    )
+
+
+@dataclass(frozen=True)
+class Test:
+    """A table of results: jobs whose predictions are pooled, by arm and seed."""
+
+    name: str
+    outputs: tuple[str, ...]
+    jobs: Mapping[tuple[str, int], list[Job]]
+
+
+def held_out_folds(rows: Sequence[Row], seed: int = 0) -> list[tuple[list[Row], list[Row]]]:
+    """Folds to train and to test on that share neither talkers nor conditions.
+
+    As many folds as talkers. Conditions come in an order by kind, so they are shuffled before they are parted.
+
+    Args:
+        rows: with `talker` and `condition`.
+        seed: of the order of the conditions.
+    """
+    talkers, conditions = (sorted({row[name] for row in rows}) for name in ("talker", "condition"))
+    if len(talkers) < 2 or len(conditions) < len(talkers):
+        raise ValueError(
+            f"{len(talkers)} talkers and {len(conditions)} conditions: holding both out takes two talkers, and no "
+            "fewer conditions than talkers"
+        )
+    shares = np.array_split(np.random.default_rng(seed).permutation(conditions), len(talkers))
+    folds = []
+    for talker, share in zip(talkers, shares, strict=True):
+        held_out = set(share.tolist())
+        test = [row for row in rows if row["talker"] == talker and row["condition"] in held_out]
+        train = [row for row in rows if row["talker"] != talker and row["condition"] not in held_out]
+        folds.append((train, test))
+    return folds
+
+
+def nested_subsets(rows: Sequence[Row], budgets: Sequence[int], seed: int) -> dict[int, list[Row]]:
+    """Random clips by their number, the fewer among the more; 0 stands for all.
+
+    Raises:
+        ValueError: if there are fewer than asked for.
+    """
+    if max(budgets) > len(rows):
+        raise ValueError(f"--budgets asks for {max(budgets)} simulated clips, but there are {len(rows)}")
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return {budget: [rows[index] for index in order[: budget or len(rows)]] for budget in budgets}
+
+
+def with_dimensions(rows: Sequence[Row], path: str, scale: Sequence[float]) -> list[Row]:
+    """The rows with the ratings of their dimensions, brought from `scale` to 1..5.
+
+    Raises:
+        ValueError: if a clip has none.
+    """
+    known = {(row["talker"], row["condition"]): row for row in read_table(path)}
+    result = []
+    for row in rows:
+        rated = known.get((row["talker"], row["condition"]))
+        if rated is None:
+            raise ValueError(f"{path}: no row for talker {row['talker']} in condition {row['condition']}")
+        points = {name: 1 + 4 * (float(rated[name]) - scale[0]) / (scale[1] - scale[0]) for name in DIMENSIONS}
+        result.append({**row, **{name: f"{value:.4f}" for name, value in points.items()}})
+    return result
+
+
+def plan(args: ClaimArguments) -> tuple[list[Job], list[Test]]:
+    """The jobs of stage 1, and the tables with those of stage 2."""
+    folder = Path(args.output_dir)
+    if unknown := set(args.parts) - set(PARTS):
+        raise ValueError(f"--parts has no {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    stage1 = []
+    if args.pretrained is None:
+        extra = OBJECTIVE if args.objective is None else [f"--{word}" for word in args.objective]
+        stage1 = [pretraining_job(f"stage1/{seed}", args, seed, extra) for seed in args.seeds]
+    pretrained = args.pretrained or [str(folder / job.name) for job in stage1]
+    models = {seed: pretrained[number % len(pretrained)] for number, seed in enumerate(args.seeds)}
+
+    def test(name: str, tables: Mapping[int, Sequence[tuple[str, str]]], outputs: Sequence[str] = ("mos",)) -> Test:
+        jobs = {
+            (arm, seed): [
+                finetuning_job(
+                    f"{name}/{arm}-{seed}-{number}",
+                    args,
+                    models[seed],
+                    seed,
+                    *pair,
+                    from_scratch=arm == "scratch",
+                    outputs=outputs,
+                )
+                for number, pair in enumerate(tables[seed])
+            ]
+            for seed in args.seeds
+            for arm in ARMS
+        }
+        return Test(name, tuple(outputs), jobs)
+
+    tests = []
+    for name, outputs in (("slotest", ("mos",)), ("dimensions", DIMENSIONS)):
+        if name in args.parts and args.slotest and (name == "slotest" or args.dimensions):
+            rows = read_table(args.slotest)
+            if args.dimensions and name == "dimensions":
+                rows = with_dimensions(rows, args.dimensions, args.dimensions_range)
+            pairs = write_pairs(folder / "tables" / name, held_out_folds(rows))
+            tests.append(test(name, dict.fromkeys(args.seeds, pairs), outputs))
+    if "p835" in args.parts:
+        rows = read_table(args.p835)
+        split = [(of_split(rows, args.train_split), of_split(rows, args.test_split))]
+        pairs = write_pairs(folder / "tables" / "p835", split)
+        tests.append(test("p835", dict.fromkeys(args.seeds, pairs)))
+    if "simulated" in args.parts:
+        rows, held_out = of_split(read_table(args.sim_train), args.train_split), read_table(args.sim_test)
+        subsets = {seed: nested_subsets(rows, args.budgets, seed) for seed in args.seeds}
+        for budget in args.budgets:
+            name = f"simulated-{budget or 'all'}"
+            tables = {
+                seed: write_pairs(folder / "tables" / f"{name}-{seed}", [(subsets[seed][budget], held_out)])
+                for seed in args.seeds
+            }
+            tests.append(test(name, tables))
+    return stage1, tests
+
+
+def write_pairs(folder: Path, pairs: Sequence[tuple[list[Row], list[Row]]]) -> list[tuple[str, str]]:
+    """Write tables to train and to test on; returns their paths."""
+    return [
+        (write_table(folder / f"{number}-train.csv", train), write_table(folder / f"{number}-test.csv", test))
+        for number, (train, test) in enumerate(pairs)
+    ]
+
+
+def evaluate(test: Test, seeds: Sequence[int], results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Both arms compared, by name of the table and the output."""
+    tables = {}
+    for output in test.outputs:
+        predicted: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
+        for arm in ARMS:
+            for seed in seeds:
+                parts = [results[job.name]["predictions"]["test"] for job in test.jobs[arm, seed]]
+                predicted[arm].append([value for part in parts for value in part["predicted"][output]])
+        rated = [value for part in parts for value in part["rated"][output]]
+        groups = [value for part in parts for value in part["condition"]]
+        name = test.name if test.outputs == ("mos",) else output
+        tables[name] = {
+            "clips": len(rated),
+            "seeds": list(seeds),
+            "metrics": compare_arms(predicted["pretrained"], predicted["scratch"], rated, groups),
+        }
+    return tables
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing and write the report; returns the exit code."""
+    (args,) = parse_arguments((ClaimArguments,), argv)
+    stage1, tests = plan(args)
+    folder = Path(args.output_dir)
+    pretraining = run_jobs(stage1, folder, execute, args.jobs)
+    jobs = [job for test in tests for of_arm in test.jobs.values() for job in of_arm]
+    results = run_jobs(jobs, folder, execute, args.jobs)
+    tables: dict[str, Any] = {}
+    for test in tests:
+        tables |= evaluate(test, args.seeds, results)
+    settings = {name: getattr(args, name) for name in ("seeds", "stage1_steps", "steps", "objective")}
+    report = {
+        "settings": {**settings, "pretrained_elsewhere": args.pretrained is not None},
+        "pretraining": {name: result["metrics"] for name, result in pretraining.items()},
+        "tables": tables,
+    }
+    write_metrics(Path(args.results_dir) / "claim.json", report)
+    text = markdown(tables)
+    (Path(args.results_dir) / "claim.md").write_text(text, encoding="utf-8")
+    plot(tables, Path(args.results_dir) / "claim.png")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Both stages with a network that trains in minutes on one core of a CPU, as jobs of `jobs.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jobs import Job
+from transformers import HubertConfig, HubertModel
+
+from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf.audio import decode_audio
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = REPOSITORY / "training_scripts"
+RESULTS = REPOSITORY / "docs" / "results" / "study"
+
+# Our choice; the strides, and what else is not named, are those of `JSQAConfig.tiny`. With bfloat16, one core of a
+# server's processor trains the first, of 0.9 M parameters, on 250 s of audio per second, the second, of 0.2 M, on 390.
+SHAPES: dict[str, dict[str, Any]] = {
+    "micro": {
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "conv_dim": (8, 16, 32, 32, 64, 64, 64, 128),
+        "num_conv_pos_embeddings": 32,
+    },
+    "nano": {
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "conv_dim": (8, 16, 16, 32, 32, 64, 64, 64),
+        "num_conv_pos_embeddings": 32,
+    },
+}
+
+# Batches of 16 clips of at most 3 s and of 8 ladders of 4 clips of 2.5 s. Our choice, as are the learning rates.
+STAGE1 = [
+    *("--levels=2", "--duration_s=2.5", "--level_dbov_min=-32", "--level_dbov_max=-20"),
+    *("--per_device_train_batch_size=8", "--per_device_eval_batch_size=8"),
+    *("--learning_rate=1e-3", "--lr_scheduler_type=cosine", "--warmup_steps=40", "--weight_decay=0.01"),
+]
+STAGE2 = [
+    *("--max_duration_s=3", "--crop=random", "--per_device_train_batch_size=16"),
+    *("--learning_rate=1e-3", "--lr_scheduler_type=cosine", "--warmup_steps=20", "--weight_decay=0.01"),
+]
+MACHINE = [
+    *("--use_cpu=true", "--bf16=true", "--dataloader_pin_memory=false", "--save_strategy=no"),
+    *("--report_to=none", "--disable_tqdm=true", "--logging_steps=50"),
+]
+# The pretraining of the package's own model: every distortion, and an objective that knows the severities.
+OBJECTIVE = [
+    *("--distortions", "all", "--false_negatives=promote", "--mask_ambiguous=true", "--jnd_margin_weight=1"),
+]
+
+Row = dict[str, str]
+
+
+@dataclass
+class StudyArguments:
+    """What the parts of the study share."""
+
+    output_dir: str = field(metadata={"help": "folder for the runs; what is finished there is not done again"})
+    speech: str = field(metadata={"help": "clean speech with the column split: a CSV file, a folder, or NAME:PATH"})
+    noise: str = field(metadata={"help": "noise, likewise"})
+    p835: str = field(metadata={"help": "CSV file of ratings with the columns file, mos, condition, split by talker"})
+    sim_train: str = field(metadata={"help": "mapped.csv of map_ratings.py, to train on"})
+    sim_test: str = field(metadata={"help": "mapped.csv of other speakers and noise, to test on"})
+    rirs: str | None = field(default=None, metadata={"help": "room impulse responses for stage 1"})
+    train_split: str = field(default="train", metadata={"help": "value of the columns split to train on"})
+    test_split: str = field(default="test", metadata={"help": "value of the columns split to test on"})
+    results_dir: str = field(default=str(RESULTS), metadata={"help": "folder for JSON, Markdown and plot"})
+    seeds: list[int] = field(default_factory=lambda: list(range(5)), metadata={"help": "runs of every kind"})
+    stage1_steps: int = field(default=400, metadata={"help": "optimiser steps of pretraining"})
+    steps: int = field(default=240, metadata={"help": "optimiser steps of stage 2, whatever the number of clips"})
+    eval_ladders: int = field(
+        default=48, metadata={"help": "ladders of held-out speech and noise to judge stage 1 by"}
+    )
+    jobs: int = field(default=1, metadata={"help": "runs at a time, each in a process of one thread"})
+
+
+def read_table(path: str | Path) -> list[Row]:
+    """Rows of a CSV file of ratings, with absolute paths."""
+    path = Path(path)
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{**row, "file": str((path.parent / row["file"]).resolve())} for row in csv.DictReader(file)]
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> str:
+    """Write what [`read_table`] reads; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def of_split(rows: Iterable[Row], split: str) -> list[Row]:
+    """The rows of a split; all, where rows have none."""
+    return [row for row in rows if row.get("split", split) == split]
+
+
+def write_backbone(folder: Path, size: str, seed: int) -> str:
+    """Save a HuBERT of random weights, in the shape of that name, as `--backbone` takes it; returns the folder."""
+    path = folder / "backbones" / f"{size}-{seed}"
+    if not (path / "config.json").exists():
+        torch.manual_seed(seed)
+        shape = JSQAConfig.tiny().hubert_config.to_dict() | SHAPES[size]
+        HubertModel(HubertConfig(**shape)).save_pretrained(path)
+    return str(path)
+
+
+def pretraining_job(
+    name: str, args: StudyArguments, seed: int, extra: Sequence[str] = OBJECTIVE, size: str = "micro"
+) -> Job:
+    """Stage 1 on the training split, judged on the test split.
+
+    Args:
+        name: of the job; the model is in the folder of that name.
+        args: data and steps.
+        seed: of weights and data.
+        extra: more arguments of `pretrain_contrastive.py`, which override those of here.
+        size: of the network, one of `SHAPES`.
+    """
+    arguments = [
+        *(f"--backbone={write_backbone(Path(args.output_dir), size, seed)}", f"--seed={seed}"),
+        *(f"--speech={args.speech}", f"--speech_split={args.train_split}"),
+        *(f"--noise={args.noise}", f"--noise_split={args.train_split}"),
+        *(f"--eval_speech={args.speech}", f"--eval_speech_split={args.test_split}"),
+        *(f"--eval_noise={args.noise}", f"--eval_noise_split={args.test_split}"),
+        *([f"--rirs={args.rirs}"] if args.rirs else []),
+        *(f"--max_steps={args.stage1_steps}", f"--eval_ladders={args.eval_ladders}"),
+        *STAGE1,
+        *MACHINE,
+        *extra,
+    ]
+    return Job(name, "pretrain", arguments)
+
+
+def finetuning_job(
+    name: str,
+    args: StudyArguments,
+    model: Path | str,
+    seed: int,
+    train: str,
+    test: str,
+    *,
+    from_scratch: bool = False,
+    outputs: Sequence[str] = ("mos",),
+) -> Job:
+    """Stage 2 on a table of ratings, and predictions for another.
+
+    Args:
+        name: of the job.
+        args: steps.
+        model: folder of stage 1.
+        seed: of head, order and crops, and of all weights if `from_scratch`.
+        train, test: CSV files.
+        from_scratch: take the shape of `model` alone.
+        outputs: columns to learn.
+    """
+    arguments = [
+        *(f"--model={model}", f"--from_scratch={from_scratch}", f"--ratings={train}", f"--seed={seed}"),
+        *("--outputs", *outputs, f"--max_steps={args.steps}"),
+        *STAGE2,
+        *MACHINE,
+    ]
+    return Job(name, "finetune", arguments, {"test": test})
+
+
+def execute(job: Job, folder: Path) -> dict[str, Any]:
+    """Do a job; what it prints goes into a file beside its result.
+
+    Returns:
+        Of stage 1 the metrics; of stage 2 also `predictions`, by test.
+    """
+    sys.path.insert(0, str(SCRIPTS))
+    import finetune_mos
+    import pretrain_contrastive
+
+    model = folder / job.name
+    model.parent.mkdir(parents=True, exist_ok=True)
+    script = {"pretrain": pretrain_contrastive, "finetune": finetune_mos}[job.kind]
+    with (
+        open(model.with_suffix(".log"), "w", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        metrics = script.main([*job.arguments, f"--output_dir={model}"])
+    if job.kind == "pretrain":
+        return {"metrics": metrics}
+    predictions = {name: predict(model, path) for name, path in job.tests.items()}
+    # Hundreds of models would fill the disk, and nothing needs them.
+    shutil.rmtree(model)
+    return {"metrics": metrics, "predictions": predictions}
+
+
+def predict(folder: Path, table: str) -> dict[str, Any]:
+    """Scores and ratings of whole clips.
+
+    Returns:
+        `file` (clips,) names, `condition` (clips,) their conditions or else names, and `predicted` and `rated`, both
+        (clips,) lists by output.
+    """
+    model = JSQAForMOSRegression.from_pretrained(folder).eval()
+    extractor = JSQAFeatureExtractor()
+    rows = read_table(table)
+    scores = []
+    for row in rows:
+        samples, sampling_rate = decode_audio(row["file"])
+        with torch.inference_mode():
+            scores.append(model(**extractor(samples, sampling_rate=sampling_rate, return_tensors="pt")).scores[0])
+    names = model.config.mos_output_names
+    return {
+        "file": [Path(row["file"]).name for row in rows],
+        "condition": [row.get("condition") or Path(row["file"]).name for row in rows],
+        "predicted": {name: [float(score[column]) for score in scores] for column, name in enumerate(names)},
+        "rated": {name: [float(row[name]) for row in rows] for name in names},
+    }
