@@ -12,7 +12,7 @@ stands the share of listeners who noticed such steps of noise. Writes `fine_disc
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,14 +21,15 @@ import numpy as np
 import torch
 from held_out import (
     REPOSITORY,
-    Clip,
     Material,
     MaterialArguments,
+    Rate,
     clip_input,
     generator,
     load_material,
     mean_with_interval,
     model_name,
+    rate_with,
 )
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -52,8 +53,6 @@ SNR_RANGE_DB = (0.0, 15.0)
 GRID_TOLERANCE = 0.15
 NOISE = "noise"
 OURS = "jsqa"
-
-Rate = Callable[[Sequence[Clip]], NDArray[np.float64]]
 
 
 @dataclass
@@ -395,11 +394,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
 
 def load_raters(pipeline: Any, peers: Sequence[str], threads: int) -> dict[str, Rate]:
     """The MOS model, and the other measures by name; those that are not installed are told and left out."""
-
-    def rate(clips: Sequence[Clip]) -> NDArray[np.float64]:
-        return np.array([pipeline(clip_input(clip))["mos"] for clip in clips])
-
-    raters: dict[str, Rate] = {OURS: rate}
+    raters: dict[str, Rate] = {OURS: rate_with(pipeline)}
     from peers import PEERS
 
     for name in peers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ DATA = REPOSITORY / "examples" / "data"
 SAMPLING_RATE = 16000
 
 Clip = NDArray[np.float32]
+Rate = Callable[[Sequence[Clip]], NDArray[np.float64]]
+"""Clips to their scores, higher is better."""
 
 
 @dataclass
@@ -123,6 +125,11 @@ def load_material(args: MaterialArguments) -> Material:
 def clip_input(clip: Clip) -> dict[str, Any]:
     """A clip as models take it."""
     return {"array": clip, "sampling_rate": SAMPLING_RATE}
+
+
+def rate_with(pipeline: Any) -> Rate:
+    """The MOS by a `SpeechQualityPipeline`, clip after clip."""
+    return lambda clips: np.array([pipeline(clip_input(clip))["mos"] for clip in clips], dtype=float)
 
 
 def mean_with_interval(values: Any, groups: Sequence[Any], seed: int = 0) -> dict[str, Any]:

@@ -1,0 +1,373 @@
+"""Whether distances and ratings behave as hearing does, on speakers and noises that no model was trained on.
+
+    python benchmarks/study/soundness.py
+
+- Distance: clips of one content at SNRs from -3 to 15 dB, where a JND is 3 dB throughout; the share of listeners that
+  the comparison expects to notice a step, and its slope at one JND, stand beside those of listeners.
+- Content: measures of `jsqa_hf.training.embedding_measures` on pairs as in the pretraining.
+- Monotonicity: the predicted MOS along the whole range of every registered distortion, in steps of equally many JNDs
+  (of a codec with few bit rates, all of them). A rater that follows the severity has 0 % wrong steps and a rank
+  correlation of 1, one that guesses 50 % and 0, a constant one 0 % and 0.
+- Robustness: how far the predicted MOS moves when clips are padded, amplified, resampled, or their halves swapped.
+
+Writes `soundness.json`, `.md` and `.png`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from held_out import (
+    REPOSITORY,
+    SAMPLING_RATE,
+    Clip,
+    Material,
+    MaterialArguments,
+    Rate,
+    clip_input,
+    load_material,
+    mean_with_interval,
+    model_name,
+    rate_with,
+)
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from soundness_report import as_markdown, plot
+from tqdm import tqdm
+
+from jsqa_hf.comparison import load_comparer
+from jsqa_hf.jnd import SNR_THRESHOLD, Distortion, JNDPairGenerator
+from jsqa_hf.jnd.psychometric import fit_psychometric_curve
+from jsqa_hf.jnd_scale import JNDScale
+from jsqa_hf.metrics import monotonicity_violations
+from jsqa_hf.training import ContrastiveCollator, parse_arguments, write_metrics
+from jsqa_hf.training.embedding import embed_ladders
+from jsqa_hf.training.embedding_measures import (
+    ClipTable,
+    alignment,
+    content_preference,
+    effective_rank,
+    pairwise_distances,
+    quality_correlations,
+    retrieval,
+    speaker_leakage,
+    spread,
+    uniformity,
+)
+
+JND_DB = SNR_THRESHOLD.just_noticeable
+# Where a JND of the SNR is 3 dB throughout, in steps of half a JND.
+SNRS_DB = tuple(np.arange(-3.0, 15.1, JND_DB / 2).tolist())
+NOISE = "noise"
+# SNR of the noisy clips whose robustness is measured, and length of the padding. Our choices.
+ROBUSTNESS_SNR_DB = 10.0
+PADDING_S = 1.0
+
+
+@dataclass
+class SoundnessArguments(MaterialArguments):
+    """Which models, and on how many clips."""
+
+    mos_model: str | None = field(default=None, metadata={"help": "MOS model; default: that of the package"})
+    contrastive_model: str | None = field(default=None, metadata={"help": "contrastive model, likewise"})
+    noise_repetitions: int = field(default=2, metadata={"help": "noises per speaker, for the distances"})
+    ladders: int = field(default=32, metadata={"help": "ladders of pairs, for the measures of content"})
+    contents: int = field(default=4, metadata={"help": "excerpts per distortion, for monotonicity"})
+    levels: int = field(default=8, metadata={"help": "severities over the range of a distortion"})
+    threads: int = field(default=1, metadata={"help": "of each model"})
+    output_dir: str = field(
+        default=str(REPOSITORY / "docs" / "results" / "study"), metadata={"help": "folder to write to"}
+    )
+
+
+def distance_curve(material: Material, observer: Any, repetitions: int = 2) -> dict[str, Any]:
+    """Distances between clips of one content by the difference of their SNRs.
+
+    Args:
+        material: with noise.
+        observer: projects clips and has a JND scale, as a `Comparer` does.
+        repetitions: noises for each speaker.
+
+    Returns:
+        `steps`, for each difference in dB the means of `distance`, `jnds`, `probability` (share of listeners expected
+        to notice) and `noticed` (share of the pairs with a probability of a half or more), and `listeners`; the slopes
+        of the probability at one JND in 1/dB; the step that half of the pairs and half of the listeners notice in dB;
+        `rank_correlation` of distance and difference within contents.
+    """
+    columns: dict[str, list[float]] = {name: [] for name in ("step", "distance", "jnds", "probability", "noticed")}
+    speakers: list[int] = []
+    correlations, owners = [], []
+    first, second = np.triu_indices(len(SNRS_DB), k=1)
+    steps = np.round(np.abs(np.subtract.outer(SNRS_DB, SNRS_DB))[first, second], 3)
+    for speaker in tqdm(range(len(material.rows)), desc="distances"):
+        for repetition in range(repetitions):
+            clips = material.degrade(NOISE, speaker, SNRS_DB, repetition)
+            projections = np.array([observer.project(clip_input(clip)) for clip in clips])
+            distance = pairwise_distances(projections)[first, second]
+            jnds = observer.scale.jnds_between(distance)
+            probability = observer.scale.probability_noticed(jnds)
+            values = (steps, distance, jnds, probability, (probability >= 0.5).astype(float))
+            for column, new in zip(columns.values(), values, strict=True):
+                column += new.tolist()
+            speakers += [speaker] * len(steps)
+            correlations.append(float(spearmanr(distance, steps).statistic) if np.ptp(distance) > 0 else 0.0)
+            owners.append(speaker)
+    table = {name: np.array(column) for name, column in columns.items()}
+    listeners = JNDScale([0.0, 1.0], [0.0, 1.0])
+    results: dict[str, Any] = {"steps": {}}
+    for step in np.unique(steps):
+        chosen = table["step"] == step
+        groups = np.array(speakers)[chosen].tolist()
+        results["steps"][f"{step:g}"] = {
+            name: mean_with_interval(table[name][chosen], groups, material.seed)
+            for name in ("distance", "jnds", "probability", "noticed")
+        } | {"listeners": round(float(listeners.probability_noticed(step / JND_DB)), 4)}
+
+    def slope(name: str) -> float:
+        low, high = (results["steps"][f"{share * JND_DB:g}"][name] for share in (0.5, 1.5))
+        low, high = (value["mean"] if isinstance(value, dict) else value for value in (low, high))
+        return round((high - low) / JND_DB, 4)
+
+    # Where the share 1 - lapse, times what a log-logistic gives, is a half.
+    half = listeners.half_noticed_jnds * (0.5 / (0.5 - listeners.lapse)) ** (1 / listeners.slope)
+    results |= {
+        "slope_at_jnd": slope("probability"),
+        "slope_at_jnd_of_listeners": slope("listeners"),
+        "half_noticed_db": _half_noticed(table["step"], table["noticed"]),
+        "half_noticed_db_of_listeners": round(half * JND_DB, 2),
+        "rank_correlation": mean_with_interval(correlations, owners, material.seed),
+    }
+    return results
+
+
+def _half_noticed(steps: NDArray[np.float64], noticed: NDArray[np.float64]) -> float | None:
+    """Step that a half is called noticeable of, by a fitted curve; None if it is beyond all steps."""
+    try:
+        curve = fit_psychometric_curve(steps.tolist(), noticed.astype(int).tolist(), guess=0.0, lapse=0.0)
+    except ValueError:
+        return None
+    return round(curve.centre, 2) if 0 <= curve.centre <= steps.max() else None
+
+
+def content_measures(material: Material, model: Any, collator: Any, scale: JNDScale, ladders: int) -> dict[str, Any]:
+    """How much of content and speaker is in the projections (and, of the speaker, in the embeddings).
+
+    Args:
+        material: with noise.
+        model: contrastive.
+        collator: makes batches for it.
+        scale: of its distances.
+        ladders: number of ladders, of one utterance after the other.
+
+    Returns:
+        Measures by name; None where the material does not allow them. `median_jnds_other_speech` is what the scale
+        makes of other speech in other noise at the same SNR, which would be 0 if content did not count.
+    """
+    generator = JNDPairGenerator(
+        material.noise, levels=3, duration_s=len(material.speech[0]) / SAMPLING_RATE, seed=material.seed
+    )
+    count = len(material.rows)
+    rows: dict[str, list[Any]] = {name: [row[name] for row in material.rows] for name in ("audio", "speech_id")}
+    rows["speaker_id"] = [row["speaker_id"] for row in material.rows]
+    batch = {name: [values[number % count] for number in range(ladders)] for name, values in rows.items()}
+    made = generator({**batch, "repetition": [number // count for number in range(ladders)]})
+    dataset = [{name: made[name][number] for name in made} for number in range(ladders)]
+    projections, embeddings, described = embed_ladders(model, dataset, collator)
+    clips = ClipTable.from_rows(described)
+    distances = pairwise_distances(projections)
+    found, probe = retrieval(distances, clips), speaker_leakage(embeddings, clips)
+    same_quality = np.abs(clips.position[:, None] - clips.position[None, :]) <= 1
+    other_speech = same_quality & (clips.speech[:, None] != clips.speech[None, :])
+    measures: dict[str, Any] = {
+        "content_preference": content_preference(distances, clips),
+        "median_jnds_other_speech": (
+            float(np.median(scale.jnds_between(distances[other_speech]))) if other_speech.any() else None
+        ),
+        "retrieval": found and found[0],
+        "retrieval_by_chance": found and found[1],
+        "quality_correlation": float(np.mean(quality_correlations(distances, clips)[NOISE])),
+        "speaker_accuracy": probe and probe[0],
+        "speaker_accuracy_by_chance": probe and probe[1],
+        "alignment": alignment(distances, clips.pair),
+        "uniformity": uniformity(distances),
+        "effective_rank": effective_rank(projections),
+        "spread": spread(projections),
+    }
+    rounded = {name: None if value is None else round(value, 4) for name, value in measures.items()}
+    return {**rounded, "clips": len(clips), "ladders": ladders}
+
+
+def severity_steps(distortion: Distortion, levels: int) -> NDArray[np.float64]:
+    """Severities equally many JNDs apart over the whole range, or all that there are."""
+    if distortion.discrete and distortion.severity_grid is not None:
+        return np.array(distortion.severity_grid)
+    low, high = distortion.threshold.position(distortion.severity_range)
+    return np.clip(distortion.threshold.value(np.linspace(low, high, levels)), *distortion.severity_range)
+
+
+def monotonicity(material: Material, rate: Rate, contents: int = 4, levels: int = 8) -> dict[str, Any]:
+    """Whether the score falls along the severity of each distortion.
+
+    Args:
+        material: what is degraded.
+        rate: scores clips.
+        contents: excerpts per distortion, of one speaker after the other.
+        levels: severities over the range of a distortion.
+
+    Returns:
+        `distortions`, for each the share of `wrong_steps` (the score rises towards the worse), the mean
+        `rank_correlation` of score and quality (0 for a constant score), `largest_rise`, `step_jnds` (median size of
+        the steps) and `mos` (mean score from best to worst); and both shares over `all`.
+    """
+    distortions, wrong, ranks, speakers = {}, [], [], []
+    for number, (name, distortion) in enumerate(tqdm(material.distortions.items(), desc="monotonicity")):
+        severities = severity_steps(distortion, levels)
+        positions = distortion.threshold.position(severities)
+        badness = -positions if distortion.worse == "lower" else positions
+        places = [number * contents + place for place in range(contents)]
+        scores = np.array(
+            [
+                rate(
+                    material.degrade(
+                        name, place % len(material.rows), severities.tolist(), place // len(material.rows)
+                    )
+                )
+                for place in places
+            ]
+        )
+        each = [monotonicity_violations(values, badness) for values in scores]
+        rank = [float(spearmanr(values, -badness).statistic) if np.ptp(values) > 0 else 0.0 for values in scores]
+        distortions[name] = {
+            "wrong_steps": round(float(np.mean([one.rate for one in each])), 4),
+            "rank_correlation": round(float(np.mean(rank)), 4),
+            "largest_rise": round(max(one.largest_rise for one in each), 4),
+            "step_jnds": round(float(np.median(np.diff(np.sort(positions)))), 2),
+            "mos": np.round(scores.mean(0)[np.argsort(badness)], 3).tolist(),
+        }
+        wrong += [one.rate for one in each]
+        ranks += rank
+        speakers += [place % len(material.rows) for place in places]
+    return {
+        "distortions": distortions,
+        "all": {
+            "wrong_steps": mean_with_interval(wrong, speakers, material.seed),
+            "rank_correlation": mean_with_interval(ranks, speakers, material.seed),
+        },
+    }
+
+
+def through(sampling_rate: int) -> Callable[[Clip], Clip]:
+    """Resampling to a rate and back."""
+
+    def change(clip: Clip) -> Clip:
+        there = soxr.resample(clip, SAMPLING_RATE, sampling_rate)
+        back = soxr.resample(there, sampling_rate, SAMPLING_RATE)[: len(clip)]
+        return np.pad(back, (0, len(clip) - len(back)))
+
+    return change
+
+
+def swap_halves(clip: Clip) -> Clip:
+    """The second part before the first, cut where the middle third is quietest over 20 ms."""
+    window = SAMPLING_RATE // 50
+    start = len(clip) // 3
+    powers = np.convolve(np.square(clip[start : 2 * start], dtype=np.float64), np.ones(window), mode="valid")
+    cut = start + int(powers.argmin()) + window // 2
+    return np.concatenate([clip[cut:], clip[:cut]])
+
+
+def gain(gain_db: float) -> Callable[[Clip], Clip]:
+    """Amplification; nothing is clipped, even beyond full scale."""
+    return lambda clip: (clip * 10 ** (gain_db / 20)).astype(np.float32)
+
+
+def _pad(before: float, after: float) -> Callable[[Clip], Clip]:
+    return lambda clip: np.pad(clip, (round(before * SAMPLING_RATE), round(after * SAMPLING_RATE)))
+
+
+CHANGES: dict[str, Callable[[Clip], Clip]] = {
+    "1 s of silence before": _pad(PADDING_S, 0),
+    "1 s of silence after": _pad(0, PADDING_S),
+    "gain of -20 dB": gain(-20),
+    "gain of -10 dB": gain(-10),
+    "gain of +6 dB": gain(6),
+    "through 8 kHz and back": through(8000),
+    "through 22.05 kHz and back": through(22050),
+    "through 44.1 kHz and back": through(44100),
+    "through 48 kHz and back": through(48000),
+    "halves swapped": swap_halves,
+}
+
+
+def robustness(material: Material, rate: Rate, observer: Any) -> dict[str, Any]:
+    """How far scores move when clips are changed in what hardly matters.
+
+    The clips are the speech of each speaker, clean and in noise at 10 dB.
+
+    Returns:
+        For each change `mean_change` of the score, `mean_absolute_change`, `largest_change` (with its sign) and `jnds`
+        between the clips before and after.
+    """
+    clips, speakers = [], []
+    for speaker, speech in enumerate(material.speech):
+        clips += [speech.astype(np.float32), *material.degrade(NOISE, speaker, [ROBUSTNESS_SNR_DB])]
+        speakers += [speaker, speaker]
+    scores = rate(clips)
+    projections = [observer.project(clip_input(clip)) for clip in clips]
+    results = {}
+    for name, change in tqdm(CHANGES.items(), desc="robustness"):
+        changed = [change(clip) for clip in clips]
+        moved = rate(changed) - scores
+        jnds = [
+            float(observer.scale.jnds_between(observer.distances(before, observer.project(clip_input(clip))[None])[0]))
+            for before, clip in zip(projections, changed, strict=True)
+        ]
+        results[name] = {
+            "mean_change": mean_with_interval(moved, speakers, material.seed),
+            "mean_absolute_change": round(float(np.abs(moved).mean()), 4),
+            "largest_change": round(float(moved[np.abs(moved).argmax()]), 4),
+            "jnds": round(float(np.mean(jnds)), 3),
+        }
+    return results
+
+
+def measure(args: SoundnessArguments, observer: Any) -> dict[str, Any]:
+    """All figures, as they are written; `observer` is a `Comparer`."""
+    material = load_material(args)
+    rate = rate_with(observer.pipeline)
+    collator = ContrastiveCollator(observer.pipeline.feature_extractor)
+    return {
+        "mos_model": model_name(args.mos_model, "jsqa-tiny"),
+        "contrastive_model": model_name(args.contrastive_model, "jsqa-tiny-jnd"),
+        "speakers": len(material.rows),
+        "left_out": material.left_out,
+        "distance": distance_curve(material, observer, args.noise_repetitions),
+        "content": content_measures(material, observer.model, collator, observer.scale, args.ladders),
+        "monotonicity": monotonicity(material, rate, args.contents, args.levels),
+        "robustness": robustness(material, rate, observer),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write; returns the exit code."""
+    (args,) = parse_arguments([SoundnessArguments], argv)
+    torch.set_num_threads(args.threads)
+    results: Mapping[str, Any] = measure(args, load_comparer(args.contrastive_model, args.mos_model, "cpu"))
+    folder = Path(args.output_dir)
+    write_metrics(folder / "soundness.json", results)
+    text = as_markdown(results)
+    (folder / "soundness.md").write_text(text, encoding="utf-8")
+    plot(results, folder / "soundness.png")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
