@@ -24,7 +24,7 @@ class Job:
         name: path of its JSON file below the output folder, without the ending.
         kind: what to do, for whoever does it.
         arguments: of the training script.
-        tests: CSV files of ratings to predict afterwards, by name.
+        tests: what else it needs, by name: CSV files of ratings to predict, or the model to judge.
     """
 
     name: str

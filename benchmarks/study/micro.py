@@ -121,9 +121,16 @@ def write_backbone(folder: Path, size: str, seed: int) -> str:
 
 
 def pretraining_job(
-    name: str, args: StudyArguments, seed: int, extra: Sequence[str] = OBJECTIVE, size: str = "micro"
+    name: str,
+    args: StudyArguments,
+    seed: int,
+    extra: Sequence[str] = OBJECTIVE,
+    size: str = "micro",
+    *,
+    evaluate: bool = True,
+    kind: str = "pretrain",
 ) -> Job:
-    """Stage 1 on the training split, judged on the test split.
+    """Stage 1 on the training split.
 
     Args:
         name: of the job; the model is in the folder of that name.
@@ -131,20 +138,26 @@ def pretraining_job(
         seed: of weights and data.
         extra: more arguments of `pretrain_contrastive.py`, which override those of here.
         size: of the network, one of `SHAPES`.
+        evaluate: afterwards, on the test split.
+        kind: see [`execute`].
     """
+    held_out = [
+        *(f"--eval_speech={args.speech}", f"--eval_speech_split={args.test_split}"),
+        *(f"--eval_noise={args.noise}", f"--eval_noise_split={args.test_split}"),
+        f"--eval_ladders={args.eval_ladders}",
+    ]
     arguments = [
         *(f"--backbone={write_backbone(Path(args.output_dir), size, seed)}", f"--seed={seed}"),
         *(f"--speech={args.speech}", f"--speech_split={args.train_split}"),
         *(f"--noise={args.noise}", f"--noise_split={args.train_split}"),
-        *(f"--eval_speech={args.speech}", f"--eval_speech_split={args.test_split}"),
-        *(f"--eval_noise={args.noise}", f"--eval_noise_split={args.test_split}"),
         *([f"--rirs={args.rirs}"] if args.rirs else []),
-        *(f"--max_steps={args.stage1_steps}", f"--eval_ladders={args.eval_ladders}"),
+        *(held_out if evaluate else []),
+        f"--max_steps={args.stage1_steps}",
         *STAGE1,
         *MACHINE,
         *extra,
     ]
-    return Job(name, "pretrain", arguments)
+    return Job(name, kind, arguments)
 
 
 def finetuning_job(
@@ -182,23 +195,44 @@ def execute(job: Job, folder: Path) -> dict[str, Any]:
     """Do a job; what it prints goes into a file beside its result.
 
     Returns:
-        Of stage 1 the metrics; of stage 2 also `predictions`, by test.
+        The metrics of stage 1 (`pretrain`, or `severity`, see `objectives.py`), of a model of stage 1 on other data
+        (`judge`), or of stage 2 (`finetune`), there also `predictions` by test.
     """
     sys.path.insert(0, str(SCRIPTS))
-    import finetune_mos
-    import pretrain_contrastive
-
     model = folder / job.name
     model.parent.mkdir(parents=True, exist_ok=True)
-    script = {"pretrain": pretrain_contrastive, "finetune": finetune_mos}[job.kind]
     with (
-        open(model.with_suffix(".log"), "w", encoding="utf-8") as log,
+        open(f"{model}.log", "w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        metrics = script.main([*job.arguments, f"--output_dir={model}"])
-    if job.kind == "pretrain":
-        return {"metrics": metrics}
+        return {"pretrain": _pretrain, "severity": _severity, "judge": _judge, "finetune": _finetune}[job.kind](
+            job, model
+        )
+
+
+def _pretrain(job: Job, model: Path) -> dict[str, Any]:
+    import pretrain_contrastive
+
+    return {"metrics": pretrain_contrastive.main([*job.arguments, f"--output_dir={model}"])}
+
+
+def _severity(job: Job, model: Path) -> dict[str, Any]:
+    from objectives import pretrain_on_severity
+
+    return {"metrics": pretrain_on_severity([*job.arguments, f"--output_dir={model}"])}
+
+
+def _judge(job: Job, model: Path) -> dict[str, Any]:
+    from objectives import judge
+
+    return {"metrics": judge(job.tests["model"], [*job.arguments, f"--output_dir={model}"])}
+
+
+def _finetune(job: Job, model: Path) -> dict[str, Any]:
+    import finetune_mos
+
+    metrics = finetune_mos.main([*job.arguments, f"--output_dir={model}"])
     predictions = {name: predict(model, path) for name, path in job.tests.items()}
     # Hundreds of models would fill the disk, and nothing needs them.
     shutil.rmtree(model)
