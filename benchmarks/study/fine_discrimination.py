@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from fine_discrimination_report import as_markdown, plot
 from held_out import (
     REPOSITORY,
     Material,
@@ -31,14 +32,12 @@ from held_out import (
     model_name,
     rate_with,
 )
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jsqa_hf.comparison import load_comparer
 from jsqa_hf.jnd import SNR_THRESHOLD, Distortion
 from jsqa_hf.jnd.psychometric import answer_shares
-from jsqa_hf.jnd.verification_report import markdown_table
 from jsqa_hf.jnd_scale import JNDScale
 from jsqa_hf.training import parse_arguments, write_metrics
 
@@ -279,117 +278,6 @@ def measure(args: FineArguments, raters: Mapping[str, Rate], observer: Any) -> d
     ]
     results["gap_to_listeners"] = round(float(np.mean(gaps)), 4) if gaps else None
     return results
-
-
-def as_markdown(results: Mapping[str, Any]) -> str:
-    """All tables."""
-    raters = next(iter({**results["noise"], **results["others"]}.values()))["ranked_rightly"]
-    lines = [
-        "# Fine discrimination",
-        "",
-        f"From `benchmarks/study/fine_discrimination.py`: {results['mos_model']} and {results['contrastive_model']}, "
-        f"{results['speakers']} held-out speakers. In brackets 95 % intervals by the bootstrap over speakers; where "
-        "all pairs agree it can't tell how sure that is.",
-        "",
-        "*Ranked rightly*: share of the pairs of which the better clip gets the higher score; guessing gives 50 %. "
-        "*Noticeable*: share of the pairs that `jsqa compare` takes half of the listeners or more to notice. "
-        "*Expected listeners*: mean share of listeners that it expects to notice.",
-        "",
-        "## Steps of SNR, between 0 and 15 dB",
-        "",
-    ]
-    header = ["step", *(f"ranked rightly: {name}" for name in raters), "noticeable", "expected listeners"]
-    header += ["listeners, fitted curve", "listeners, answers", "pairs"]
-    table = []
-    for step, values in results["noise"].items():
-        heard = results["listeners"][step]
-        answered = f"{_percent(heard['answered'])} of {heard['answers']}" if "answered" in heard else "not given"
-        step_db = float(step) * SNR_THRESHOLD.just_noticeable
-        table.append(
-            [f"{step_db:.1f} dB", *_cells(values, raters), _percent(heard["expected"]), answered, _pairs(values)]
-        )
-    lines.append(markdown_table(header, table))
-    if results["gap_to_listeners"] is not None:
-        lines += ["", "Expected listeners differ from the fitted curve of listeners by "]
-        lines[-1] += f"{100 * results['gap_to_listeners']:.0f} percentage points on average over the steps."
-    lines += [
-        "",
-        "## Steps of all other distortions",
-        "",
-        "Most of their JNDs are assumptions (docs/distortions.md).",
-        "",
-    ]
-    header = [*header[:-3], "pairs"]
-    table = [[f"{step} JND", *_cells(values, raters), _pairs(values)] for step, values in results["others"].items()]
-    lines.append(markdown_table(header, table))
-    table = [[name, *_cells(values, raters), _pairs(values)] for name, values in results["distortions"].items()]
-    lines += ["", "## Each distortion, all steps together", "", markdown_table(["distortion", *header[1:]], table)]
-    if results["left_out"]:
-        lines += ["", *(f"Left out: {name} ({reason})." for name, reason in results["left_out"].items())]
-    return "\n".join(lines) + "\n"
-
-
-def _cells(values: Mapping[str, Any], raters: Sequence[str]) -> list[str]:
-    shares = [values["ranked_rightly"].get(name) for name in raters]
-    return [_share(share) if share else "none" for share in [*shares, values["noticed"], values["probability"]]]
-
-
-def _share(values: Mapping[str, Any]) -> str:
-    if values["interval"] is None:
-        return _percent(values["mean"])
-    low, high = values["interval"]
-    return f"{_percent(values['mean'])} ({100 * low:.0f} to {100 * high:.0f})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return str(values["noticed"]["n"])
-
-
-def plot(results: Mapping[str, Any], path: Path) -> None:
-    """Shares over the size of the step: ranked rightly in noise and in all else, and noticed."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, part, title in zip(panels, ("noise", "others"), ("noise", "all other distortions"), strict=False):
-        curves: dict[str, list[tuple[float, float, float, float]]] = {}
-        for step, values in results[part].items():
-            for name, share in values["ranked_rightly"].items():
-                curves.setdefault(name, []).append((float(step), share["mean"], *(share["interval"] or [np.nan] * 2)))
-        for name, points in curves.items():
-            steps, shares, low, high = np.array(points).T
-            (line,) = axes.plot(steps, shares, marker="o", label=name)
-            axes.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
-        axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-        axes.set(xlabel="step in JNDs", ylabel="share ranked rightly", title=title, ylim=(0, 1.03))
-        axes.legend(loc="lower right")
-    axes = panels[2]
-    for part, title in (("noise", "noise"), ("others", "all others")):
-        steps = [float(step) for step in results[part]]
-        for name, style in (("probability", "-"), ("noticed", ":")):
-            label = f"{title}: {'expected listeners' if name == 'probability' else 'pairs called noticeable'}"
-            shares = [values[name]["mean"] for values in results[part].values()]
-            axes.plot(
-                steps, shares, style, marker="o", label=label, color="tab:blue" if part == "noise" else "tab:orange"
-            )
-    heard = results["listeners"]
-    axes.plot(
-        [float(step) for step in heard],
-        [values["expected"] for values in heard.values()],
-        "k-",
-        label="listeners, fitted",
-    )
-    answered = [(float(step), values) for step, values in heard.items() if "answered" in values]
-    if answered:
-        shares = np.array([values["answered"] for _, values in answered])
-        errors = np.abs(np.array([values["interval"] for _, values in answered]).T - shares)
-        axes.errorbar([step for step, _ in answered], shares, yerr=errors, fmt="ks", label="listeners' answers")
-    axes.set(xlabel="step in JNDs", ylabel="share noticed", title="noticed", ylim=(0, 1.03))
-    axes.legend(loc="lower right", fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
 
 
 def load_raters(pipeline: Any, peers: Sequence[str], threads: int) -> dict[str, Rate]:

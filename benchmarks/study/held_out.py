@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
-from jsqa_hf.intervals import bootstrap_intervals
+from jsqa_hf.intervals import RESAMPLES
 from jsqa_hf.jnd import Distortion, bring_to_level, make_distortion
 from jsqa_hf.jnd.excerpts import draw_speech
 from jsqa_hf.jnd.mixing import NOMINAL_LEVEL_DBOV
@@ -144,12 +144,14 @@ def mean_with_interval(values: Any, groups: Sequence[Any], seed: int = 0) -> dic
         `mean`, `interval` (None with fewer than two groups) and `n`.
     """
     values = np.asarray(values, dtype=float)
+    _, members = np.unique(np.asarray(groups), return_inverse=True)
+    counts, sums = np.bincount(members), np.bincount(members, weights=values)
     interval = None
-    if len(set(groups)) > 1:
-        (low, high) = bootstrap_intervals(
-            lambda index: {"mean": float(values[index].mean())}, len(values), groups=groups, seed=seed
-        )["mean"]
-        interval = [round(low, 4), round(high, 4)]
+    if len(counts) > 1:
+        # As `jsqa_hf.intervals.bootstrap_intervals`, all resamples at once.
+        chosen = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
+        means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
+        interval = np.round(np.quantile(means, [0.025, 0.975]), 4).tolist()
     return {"mean": round(float(values.mean()), 4), "interval": interval, "n": len(values)}
 
 

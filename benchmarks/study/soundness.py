@@ -16,18 +16,17 @@ Writes `soundness.json`, `.md` and `.png`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
+from harmless_changes import CHANGES
 from held_out import (
     REPOSITORY,
     SAMPLING_RATE,
-    Clip,
     Material,
     MaterialArguments,
     Rate,
@@ -66,9 +65,8 @@ JND_DB = SNR_THRESHOLD.just_noticeable
 # Where a JND of the SNR is 3 dB throughout, in steps of half a JND.
 SNRS_DB = tuple(np.arange(-3.0, 15.1, JND_DB / 2).tolist())
 NOISE = "noise"
-# SNR of the noisy clips whose robustness is measured, and length of the padding. Our choices.
+# SNR of the noisy clips whose robustness is measured. Our choice.
 ROBUSTNESS_SNR_DB = 10.0
-PADDING_S = 1.0
 
 
 @dataclass
@@ -261,49 +259,6 @@ def monotonicity(material: Material, rate: Rate, contents: int = 4, levels: int 
             "rank_correlation": mean_with_interval(ranks, speakers, material.seed),
         },
     }
-
-
-def through(sampling_rate: int) -> Callable[[Clip], Clip]:
-    """Resampling to a rate and back."""
-
-    def change(clip: Clip) -> Clip:
-        there = soxr.resample(clip, SAMPLING_RATE, sampling_rate)
-        back = soxr.resample(there, sampling_rate, SAMPLING_RATE)[: len(clip)]
-        return np.pad(back, (0, len(clip) - len(back)))
-
-    return change
-
-
-def swap_halves(clip: Clip) -> Clip:
-    """The second part before the first, cut where the middle third is quietest over 20 ms."""
-    window = SAMPLING_RATE // 50
-    start = len(clip) // 3
-    powers = np.convolve(np.square(clip[start : 2 * start], dtype=np.float64), np.ones(window), mode="valid")
-    cut = start + int(powers.argmin()) + window // 2
-    return np.concatenate([clip[cut:], clip[:cut]])
-
-
-def gain(gain_db: float) -> Callable[[Clip], Clip]:
-    """Amplification; nothing is clipped, even beyond full scale."""
-    return lambda clip: (clip * 10 ** (gain_db / 20)).astype(np.float32)
-
-
-def _pad(before: float, after: float) -> Callable[[Clip], Clip]:
-    return lambda clip: np.pad(clip, (round(before * SAMPLING_RATE), round(after * SAMPLING_RATE)))
-
-
-CHANGES: dict[str, Callable[[Clip], Clip]] = {
-    "1 s of silence before": _pad(PADDING_S, 0),
-    "1 s of silence after": _pad(0, PADDING_S),
-    "gain of -20 dB": gain(-20),
-    "gain of -10 dB": gain(-10),
-    "gain of +6 dB": gain(6),
-    "through 8 kHz and back": through(8000),
-    "through 22.05 kHz and back": through(22050),
-    "through 44.1 kHz and back": through(44100),
-    "through 48 kHz and back": through(48000),
-    "halves swapped": swap_halves,
-}
 
 
 def robustness(material: Material, rate: Rate, observer: Any) -> dict[str, Any]:

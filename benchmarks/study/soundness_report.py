@@ -149,7 +149,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     axes.set_yticks(places, list(distortions), fontsize="small")
     axes.set(title="monotonicity", xlim=(-1.03, 1.03))
     axes.invert_yaxis()
-    axes.legend(loc="lower left", fontsize="small")
+    axes.legend(loc="upper left", fontsize="small")
     axes = panels[1, 1]
     changes = results["robustness"]
     places = np.arange(len(changes))
