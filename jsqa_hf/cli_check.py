@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_errors import UsageError
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
+from .cli_options import add_rating_options, load_rater, rate_files
+from .cli_output import complain, only_our_messages, open_output
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -61,26 +62,21 @@ def add_check_parser(subparsers: Any) -> None:
     outputs.add_argument("--junit", metavar="FILE", help="JUnit XML with a test case for each file")
     outputs.add_argument("--json", metavar="FILE", help="all scores, reasons and figures")
     outputs.add_argument("--save-baseline", metavar="FILE", help="store the scores as a baseline, if the check passes")
-    parser.add_argument("--model", metavar="M", help="as for jsqa score")
-    parser.add_argument("--device", metavar="D", help="as for jsqa score")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="as for jsqa score")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    add_rating_options(parser)
     parser.set_defaults(run=run_check)
 
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Rate a folder, write what was asked for and return the exit code."""
     _check_usage(arguments)
-    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
-
-    with _only_our_messages():
+    with only_our_messages():
         from datetime import datetime, timezone
 
         from .gate import check_scores
         from .score_results import describe_model
 
         started = datetime.now(timezone.utc)
-        pipeline = _load(arguments)
+        pipeline = load_rater(arguments)
         options = _options(arguments, pipeline)
         names = _find(arguments.folder)
         fingerprint = describe_model(pipeline)["fingerprint"]
@@ -100,8 +96,6 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         raise UsageError("--max-drop and --alpha are about a --baseline, which isn't given")
     if arguments.group_by and arguments.fail_under is None:
         raise UsageError("--group-by is about --fail-under, which isn't given")
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise UsageError(f"--batch-size must be at least 1, but is {arguments.batch_size}")
     if arguments.max_drop is not None and not arguments.max_drop >= 0:
         raise UsageError(f"--max-drop must not be below 0, but is {arguments.max_drop}")
     if arguments.alpha is not None and not 0 < arguments.alpha < 1:
@@ -111,16 +105,6 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         # Before many files are rated for nothing.
         if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
             raise UsageError(f"--{option.replace('_', '-')} {printable(path)}: no file can be written there")
-
-
-def _load(arguments: argparse.Namespace) -> SpeechQualityPipeline:
-    from .cli_pairs import one_line
-    from .scoring import load_pipeline
-
-    try:
-        return load_pipeline(arguments.model, arguments.device)
-    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
-        raise UsageError(f"the model can't be loaded: {one_line(error)}") from error
 
 
 def _options(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> GateOptions:
@@ -153,7 +137,6 @@ def _find(folder: str) -> dict[str, str]:
 
 def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerprint: str) -> Baseline | None:
     from .baseline import read_baseline
-    from .cli_pairs import one_line
 
     if arguments.baseline is None:
         return None
@@ -172,16 +155,8 @@ def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerp
 def _rate(
     arguments: argparse.Namespace, names: dict[str, str], pipeline: SpeechQualityPipeline
 ) -> Iterator[tuple[str, FileScore, float]]:
-    from tqdm import tqdm
-
-    from .scoring import score_files
-
-    show_progress = sys.stderr.isatty() and not arguments.no_progress
-    results = score_files(names.values(), pipeline, batch_size=arguments.batch_size)
     before = time.perf_counter()
-    for name, result in tqdm(
-        zip(names, results, strict=True), total=len(names), unit="file", file=sys.stderr, disable=not show_progress
-    ):
+    for name, result in zip(names, rate_files(arguments, names.values(), pipeline), strict=True):
         now = time.perf_counter()
         yield name, result, now - before
         before = now
@@ -191,7 +166,6 @@ def _write_outputs(
     arguments: argparse.Namespace, result: GateResult, options: GateOptions, fingerprint: str, started: Any
 ) -> None:
     from .baseline import write_baseline
-    from .cli import _complain, _open_output
     from .gate_formats import as_json, as_junit, as_text
 
     try:
@@ -204,6 +178,6 @@ def _write_outputs(
     except OSError as error:
         raise UsageError(f"{printable(str(error.filename))}: {error.strerror}") from error
     if arguments.save_baseline and not result.passed:
-        _complain("the check failed: no baseline was stored")
-    with _open_output(None, "table") as stream:
+        complain("the check failed: no baseline was stored")
+    with open_output(None, "table") as stream:
         stream.write(as_text(result) + "\n")

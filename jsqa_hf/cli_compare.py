@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from .cli_errors import UsageError
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
+from .cli_output import complain, only_our_messages, open_output
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -70,10 +70,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     if arguments.output and os.path.abspath(arguments.output) in map(os.path.abspath, arguments.paths):
         raise UsageError(f"--output {printable(arguments.output)} is one of the files to compare")
 
-    from .cli import _only_our_messages, _open_output
-
-    with _only_our_messages():
-        from .cli_pairs import one_line
+    with only_our_messages():
         from .comparison import load_comparer
 
         try:
@@ -82,7 +79,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             raise UsageError(f"the model can't be loaded: {one_line(error)}") from error
         if is_pair:
             return _compare_pair(arguments, comparer, format_name)
-        with _open_output(arguments.output, format_name) as stream:
+        with open_output(arguments.output, format_name) as stream:
             return _compare_many(arguments, comparer, format_name, stream)
 
 
@@ -105,22 +102,20 @@ def _format_of(arguments: argparse.Namespace, is_pair: bool) -> str:
 
 
 def _compare_pair(arguments: argparse.Namespace, comparer: Comparer, format_name: str) -> int:
-    from .cli import EXIT_OK, EXIT_SOME_FAILED, _open_output
     from .comparison_formats import write_pair
 
     a, b = arguments.paths
     try:
         result = comparer.compare(a, b)
     except (OSError, ValueError) as error:
-        print(f"jsqa: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        complain(printable(" ".join(str(error).split())))
         return EXIT_SOME_FAILED
-    with _open_output(arguments.output, "table" if format_name == "text" else format_name) as stream:
+    with open_output(arguments.output, "table" if format_name == "text" else format_name) as stream:
         write_pair(format_name, stream, a, b, result)
     return EXIT_OK
 
 
 def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name: str, stream: Any) -> int:
-    from .cli import EXIT_OK, EXIT_SOME_FAILED
     from .comparison_formats import write_groups, write_matrix
     from .jnd_matrix import find_outliers, folder_of, jnd_rows, project_files
     from .scoring import find_audio_files
@@ -129,7 +124,7 @@ def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name
     paths = list(dict.fromkeys(find_audio_files(arguments.paths)))
     projected = project_files(paths, comparer)
     for file, reason in projected.errors.items():
-        print(f"jsqa: {printable(file)}: {printable(reason)}", file=sys.stderr)
+        complain(f"{printable(file)}: {printable(reason)}")
     if arguments.group_by:
         groups = find_outliers(projected, comparer, [folder_of(file) for file in projected.files])
         write_groups(format_name, stream, groups, projected.errors)

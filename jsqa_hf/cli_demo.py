@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import UsageError
+from .cli_options import add_model_options, load_rater
+from .cli_output import only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -26,16 +28,11 @@ def add_demo_parser(subparsers: Any) -> None:
         description="Serve a page that rates and compares clips, uploaded or recorded. Only this machine can open it "
         "unless --host says otherwise, and nothing leaves the machine.",
     )
-    parser.add_argument(
-        "--model", metavar="M", help="checkpoint folder or name on the Hub (default: the embedded model)"
-    )
+    add_model_options(parser)
     parser.add_argument(
         "--comparison-model",
         metavar="M",
         help="checkpoint of a contrastive model with a JND calibration (default: the embedded one)",
-    )
-    parser.add_argument(
-        "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1; 0.0.0.0 for all")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
@@ -64,12 +61,10 @@ def _serve(arguments: argparse.Namespace, limits_given: dict[str, Any], folder: 
     # Gradio reads it when it is imported.
     os.environ["GRADIO_TEMP_DIR"] = folder
     from .app import AppLimits, launch_app, make_app
-    from .cli import _only_our_messages
-    from .scoring import load_pipeline
 
     limits = AppLimits(**limits_given)
-    with _only_our_messages():
-        pipeline = load_pipeline(arguments.model, arguments.device)
+    with only_our_messages():
+        pipeline = load_rater(arguments)
         app = make_app(pipeline, _load_comparer(arguments.comparison_model, pipeline), limits)
     launch_app(app, limits, host=arguments.host, port=arguments.port, open_browser=arguments.open)
 

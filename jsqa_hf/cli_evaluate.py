@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_errors import UsageError
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
+from .cli_options import add_rating_options, load_rater, rate_files
+from .cli_output import complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ def add_evaluate_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="table of ratings, folder with one, or NAME:ROOT of a corpus"
     )
-    parser.add_argument("--model", metavar="M", help="as for jsqa score")
     parser.add_argument("--split", help="value of the column split to keep (default: all)")
     parser.add_argument(
         "--outputs", nargs="+", metavar="COLUMN", help="columns of ratings, in the order of the model's outputs"
@@ -64,20 +64,15 @@ def add_evaluate_parser(subparsers: Any) -> None:
         "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (default: 1000)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="as for jsqa score")
-    parser.add_argument("--device", metavar="D", help="as for jsqa score")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    add_rating_options(parser)
     parser.set_defaults(run=run_evaluate)
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Rate the clips, compare, print and save; returns the exit code."""
-    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
-    from .cli_pairs import one_line
-
     if arguments.resamples < 0:
         raise UsageError(f"--resamples must be at least 0, but is {arguments.resamples}")
-    with _only_our_messages():
+    with only_our_messages():
         try:
             failed = _evaluate(arguments)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
@@ -89,9 +84,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     """Returns how many clips could not be rated."""
     from .evaluation import evaluate_clips, residual_table, summary, write_json, write_predictions
     from .evaluation_data import load_listening_test
-    from .scoring import load_pipeline
 
-    pipeline = load_pipeline(arguments.model, arguments.device)
+    pipeline = load_rater(arguments)
     config = pipeline.model.config
     test = load_listening_test(
         arguments.data,
@@ -112,6 +106,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(f"{'' if len(outputs) == 1 else name + chr(10)}{_printable_lines(summary(result, residuals, by))}")
     if arguments.json:
         settings = {"data": arguments.data, "split": arguments.split, "model": arguments.model}
+        settings |= {"dtype": arguments.dtype}
         settings |= {"score_range": arguments.score_range, "model_score_range": list(config.mos_score_range)}
         settings |= {"residuals_by": by, "resamples": arguments.resamples, "seed": arguments.seed}
         write_json(Path(arguments.json), {"settings": settings, "n_failed": failed, "outputs": results})
@@ -131,20 +126,15 @@ def _rate(
 ) -> tuple[dict[str, RatedClips], int]:
     """Ratings and scores of every rated output, and how many rated clips could not be scored."""
     import numpy as np
-    from tqdm import tqdm
-
-    from .scoring import score_files
 
     # What is not rated is not worth the time.
     rated = np.flatnonzero(~np.isnan(test.labels()).all(axis=1))
     paths = [test.dataset[int(clip)]["audio"]["path"] for clip in rated]
-    quiet = arguments.no_progress or not sys.stderr.isatty()
     scores: dict[int, FileScore] = {}
-    results = score_files(paths, pipeline, batch_size=arguments.batch_size)
-    for clip, score in zip(rated, tqdm(results, total=len(paths), unit="file", disable=quiet), strict=True):
+    for clip, score in zip(rated, rate_files(arguments, paths, pipeline), strict=True):
         scores[int(clip)] = score
         if score.error is not None:
-            print(f"jsqa: {printable(score.file)}: {printable(score.error)}", file=sys.stderr)
+            complain(f"{printable(score.file)}: {printable(score.error)}")
     failed = sum(score.error is not None for score in scores.values())
     if len(scores) - failed < 2:
         raise ValueError(f"{len(scores) - failed} of {len(scores)} rated clips could be scored; it takes 2 at least")
@@ -176,4 +166,4 @@ def _plot(
     except ImportError as error:
         if arguments.plot:
             raise
-        print(f"jsqa: no plot: {error}", file=sys.stderr)
+        complain(f"no plot: {error}")

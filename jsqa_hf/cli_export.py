@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .cli_errors import UsageError
-from .cli_pairs import one_line
+from .cli_errors import UsageError, one_line
 from .score_formats import printable
 
 

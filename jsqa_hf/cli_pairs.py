@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from .cli_errors import UsageError
+from .cli_errors import UsageError, one_line
+from .cli_output import complain
 from .pair_options import add_pair_options, read_pair_options
 from .score_formats import printable
 
@@ -72,7 +73,7 @@ def run_pairs(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise UsageError(one_line(error)) from error
     for line in [*made.notes, *(f"left out: {reason}" for reason in made.skipped.values())]:
-        print(f"jsqa: {printable(line)}", file=sys.stderr)
+        complain(printable(line))
     print(f"{printable(str(made.folder))}: {made.summary}")
     return 0
 
@@ -83,10 +84,3 @@ def run_distortions(arguments: argparse.Namespace) -> int:
 
     print(CATALOGUE_FORMATS[arguments.format](catalogue()))
     return 0
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, without line breaks; for errors of the system with the name of the file."""
-    if isinstance(error, OSError) and error.strerror:
-        return printable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-    return printable(" ".join(str(error).split()) or type(error).__name__)

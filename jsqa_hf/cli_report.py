@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_errors import UsageError
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
+from .cli_options import add_rating_options, load_rater, rate_files
+from .cli_output import complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -59,23 +60,17 @@ def add_report_parser(subparsers: Any) -> None:
     parser.add_argument("--excerpt-seconds", type=float, metavar="S", help="of each player (default: 10)")
     parser.add_argument("--no-curves", action="store_true", help="no quality over time, which takes the model")
     parser.add_argument("--plots", metavar="DIR", help="also save the plots there, as PNG and SVG")
-    parser.add_argument("--model", metavar="M", help="as for jsqa score")
-    parser.add_argument("--device", metavar="D", help="as for jsqa score")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="as for jsqa score")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    add_rating_options(parser)
     parser.set_defaults(run=run_report)
 
 
 def run_report(arguments: argparse.Namespace) -> int:
     """Rate files or read scores, and write the page; returns the exit code."""
-    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
-    from .cli_pairs import one_line
-
     if bool(arguments.paths) == bool(arguments.scores):
         raise UsageError("give either files and folders to rate, or --scores with a file of results")
     if arguments.root and not arguments.scores:
         raise UsageError("--root tells where the files in --scores lie; without --scores, give the folder itself")
-    with _only_our_messages():
+    with only_our_messages():
         try:
             results, options = _results_and_options(arguments)
             failed = _write(arguments, results, options)
@@ -86,7 +81,6 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, ReportOptions]:
     from .report import ReportOptions, Results, add_curves, choose_players, read_results
-    from .scoring import load_pipeline
 
     given = {
         "title": arguments.title,
@@ -99,42 +93,37 @@ def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, Report
         results = read_results(arguments.scores, arguments.root)
         if arguments.no_curves:
             return results, options
-        pipeline = load_pipeline(arguments.model, arguments.device)
+        pipeline = load_rater(arguments)
     else:
-        pipeline = load_pipeline(arguments.model, arguments.device)
+        pipeline = load_rater(arguments)
         results = Results(_rate(arguments, pipeline), {})
-        options = _as_model(options, pipeline, arguments.model)
+        options = _as_model(options, pipeline, arguments)
     if arguments.no_curves:
         return results, options
     shown = [file for part in choose_players(results.files, options.worst, options.best) for file in part]
     files, contradicted = add_curves(results.files, shown, pipeline, arguments.batch_size)
     if contradicted:
-        print(
-            f"jsqa: no quality over time for {len(contradicted)} files: the model rates them otherwise than --scores "
-            f"tells, such as {printable(contradicted[0])}; give the model of the scores with --model",
-            file=sys.stderr,
+        complain(
+            f"no quality over time for {len(contradicted)} files: the model rates them otherwise than --scores tells, "
+            f"such as {printable(contradicted[0])}; give the model of the scores with --model"
         )
     return results._replace(files=files), options
 
 
 def _rate(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> list[FileScore]:
-    from tqdm import tqdm
+    from .scoring import find_audio_files
 
-    from .scoring import find_audio_files, score_files
-
-    paths = list(dict.fromkeys(find_audio_files(arguments.paths)))
-    quiet = arguments.no_progress or not sys.stderr.isatty()
-    scores = score_files(paths, pipeline, batch_size=arguments.batch_size)
-    return list(tqdm(scores, total=len(paths), unit="file", file=sys.stderr, disable=quiet))
+    return list(rate_files(arguments, list(dict.fromkeys(find_audio_files(arguments.paths))), pipeline))
 
 
-def _as_model(options: ReportOptions, pipeline: SpeechQualityPipeline, name: str | None) -> ReportOptions:
+def _as_model(options: ReportOptions, pipeline: SpeechQualityPipeline, arguments: argparse.Namespace) -> ReportOptions:
     config = pipeline.model.config
+    name = arguments.model or "the one that comes with jsqa_hf"
     return replace(
         options,
         scale=tuple(config.mos_score_range),
         sampling_rate=config.sampling_rate,
-        model=name or "the one that comes with jsqa_hf",
+        model=f"{name}, in {arguments.dtype}" if arguments.dtype else name,
     )
 
 

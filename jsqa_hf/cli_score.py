@@ -10,7 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .cli_errors import UsageError
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
+from .cli_options import add_rating_options, load_rater, positive, shows_progress
+from .cli_output import complain, only_our_messages, open_output
 from .score_formats import FORMATS, make_writer, printable
 
 if TYPE_CHECKING:
@@ -48,9 +50,6 @@ def add_score_parser(subparsers: Any) -> None:
         "from standard input, one per line; each path is rated once",
     )
     parser.add_argument(
-        "--model", metavar="M", help="checkpoint folder or name on the Hub (default: the embedded model)"
-    )
-    parser.add_argument(
         "--format", choices=FORMATS, help="default: by the suffix of --output; table on a terminal, else csv"
     )
     parser.add_argument(
@@ -62,43 +61,22 @@ def add_score_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--curve-step", type=float, metavar="S", help="length of its steps in seconds (default: 1; implies --curve)"
     )
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="default: 8, on a CPU 1")
     parser.add_argument(
         "--num-workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="threads that decode, and on a CPU also threads that rate (default: one for each core, at most 16)",
     )
-    parser.add_argument(
-        "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        help="number format of the model; bfloat16 is faster on recent processors, and scores change by about 0.01",
-    )
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    add_rating_options(parser)
     parser.set_defaults(run=run_score)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-_positive.__name__ = "number (1 or more)"
 
 
 def run_score(arguments: argparse.Namespace) -> int:
     """Rate files and write a row for each as soon as it is rated; returns the exit code."""
-    from .cli import EXIT_OK, EXIT_SOME_FAILED, _only_our_messages
-
     format_name = arguments.format or _default_format(arguments.output)
     arguments.curve = arguments.curve or arguments.curve_step is not None
     _check_output(arguments, format_name)
-    with _only_our_messages():
+    with only_our_messages():
         from .score_processes import launched_processes
 
         with launched_processes() as processes:
@@ -108,15 +86,11 @@ def run_score(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace, format_name: str, processes: Processes) -> int:
     """Rate this process's share of the files; returns the number of failed ones, those of all for the main process."""
-    from .cli import _open_output
-    from .scoring import load_pipeline, output_names, score_files
+    from .scoring import output_names, score_files
 
     if processes.count > 1 and not _is_kept(arguments, format_name):
         _refuse("several processes need --output FILE with the format csv, jsonl or parquet", processes)
-    try:
-        pipeline = load_pipeline(arguments.model, processes.device(arguments.device), arguments.dtype)
-    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
-        raise UsageError(f"the model can't be loaded: {' '.join(str(error).split())}") from error
+    pipeline = load_rater(arguments, processes.device(arguments.device))
     try:
         pipeline._sanitize_parameters(**_parameters(arguments))
     except (TypeError, ValueError) as error:
@@ -129,11 +103,11 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
         else:
             results, known_failures = None, []
             paths, total = _listed(arguments, _unique(arguments.paths, lambda _: True))
-            stream = stack.enter_context(_open_output(arguments.output, format_name))
+            stream = stack.enter_context(open_output(arguments.output, format_name))
             write = make_writer(format_name, stream, output_names(pipeline), curve=arguments.curve)
         threads = {"batch_size": arguments.batch_size, "num_workers": arguments.num_workers}
         scores = score_files(paths, pipeline, **threads, **_parameters(arguments))
-        show = _shows_progress(arguments) and processes.is_main
+        show = shows_progress(arguments) and processes.is_main
         failed = _write_results(scores, write, total, show)
     failed = processes.total(failed + len(known_failures))
     if not processes.is_main:
@@ -208,8 +182,6 @@ def _missing_files(
     arguments: argparse.Namespace, results: ResultsFile, processes: Processes
 ) -> tuple[list[str], Iterable[str | NothingFound], int | None]:
     """Files that failed before, those that this process is to rate, and their number as far as known."""
-    from .cli import _complain
-
     failed: list[str] = []
 
     def is_missing(name: str) -> bool:
@@ -220,7 +192,7 @@ def _missing_files(
     if results.done:
         errors = sum(results.done.values())
         again = f", {errors} of them with errors (--retry-failed tries these again)" if errors else ""
-        _complain(f"{printable(arguments.output)} has {len(results.done)} files already{again}")
+        complain(f"{printable(arguments.output)} has {len(results.done)} files already{again}")
     if processes.count == 1:
         return failed, *_listed(arguments, _unique(arguments.paths, is_missing))
     # Listed once: nodes can see a shared folder at different times, and only the main process has standard input.
@@ -241,15 +213,11 @@ def _unique(inputs: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[st
                 yield path
 
 
-def _shows_progress(arguments: argparse.Namespace) -> bool:
-    return sys.stderr.isatty() and not arguments.no_progress
-
-
 def _listed(
     arguments: argparse.Namespace, paths: Iterator[str | NothingFound]
 ) -> tuple[Iterable[str | NothingFound], int | None]:
     """Paths with their number, which only a progress bar is worth waiting for."""
-    if not _shows_progress(arguments) or "-" in arguments.paths:
+    if not shows_progress(arguments) or "-" in arguments.paths:
         return paths, None
     listed = list(paths)
     return listed, len(listed)
@@ -260,8 +228,6 @@ def _write_results(
 ) -> int:
     from tqdm import tqdm
 
-    from .cli import _complain
-
     failed = 0
 
     def take(result: FileScore) -> None:
@@ -270,7 +236,7 @@ def _write_results(
             write(result)
             if result.error is not None:
                 failed += 1
-                _complain(f"{printable(result.file)}: {printable(result.error)}")
+                complain(f"{printable(result.file)}: {printable(result.error)}")
         bar.update()
 
     with tqdm(total=total, unit="file", file=sys.stderr, disable=not show_progress) as bar:

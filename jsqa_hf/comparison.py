@@ -24,7 +24,7 @@ from . import (
     SpeechQualityPipeline,
 )
 from .jnd_scale import JNDScale
-from .scoring import _locate, load_pipeline, load_whole_model
+from .scoring import load_pipeline, load_whole_model, locate_checkpoint
 from .windowed_scores import WeightedMean
 
 __all__ = ["Comparer", "Comparison", "Projection", "compare", "load_comparer"]
@@ -118,7 +118,7 @@ def _load_model(checkpoint: str | os.PathLike[str] | None) -> JSQAForContrastive
                 "name a pretrained one with a JND calibration"
             )
         checkpoint = DEFAULT_COMPARISON_CHECKPOINT
-    name = _locate(checkpoint)
+    name = locate_checkpoint(checkpoint)
     model = load_whole_model(
         JSQAForContrastivePretraining,
         name,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .score_formats import _csv_row, printable
+from .score_formats import csv_row, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,9 +108,9 @@ def _rounded(value: Any) -> Any:
 
 def _write_table(stream: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     # One by one, because the rows may be made as they are written.
-    stream.write(_csv_row(columns) + "\n")
+    stream.write(csv_row(columns) + "\n")
     for cells in rows:
-        stream.write(_csv_row([_cell(value) for value in cells]) + "\n")
+        stream.write(csv_row([_cell(value) for value in cells]) + "\n")
 
 
 def _cell(value: Any) -> str:

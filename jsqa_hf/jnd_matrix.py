@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from .audio_files import NothingFound
 from .comparison import Comparer, Projection
-from .scoring import NothingFound, _reason
+from .score_engine import failure_reason
 
 __all__ = ["GroupedFile", "ProjectedFiles", "find_outliers", "jnd_rows", "project_files"]
 
@@ -83,7 +84,7 @@ def project_files(paths: Iterable[str | NothingFound], comparer: Comparer) -> Pr
             projections.append(comparer.project(path))
             files.append(path)
         except Exception as error:
-            errors[path] = _reason(error).removeprefix(f"{path}: ")
+            errors[path] = failure_reason(error).removeprefix(f"{path}: ")
     return ProjectedFiles(files, np.array(projections), errors)
 
 

@@ -26,7 +26,7 @@ from .audio_inputs import open_input
 if TYPE_CHECKING:
     from .pipeline_jsqa import SpeechQualityPipeline
 
-__all__ = ["FileScore", "ScoreEngine"]
+__all__ = ["FileScore", "ScoreEngine", "failure_reason"]
 
 # Our choice: so many times the batch size (or the number of threads, if that is more) of windows and of files are read
 # ahead. The more, the more equal are the lengths in a batch, and the more memory is held.
@@ -225,7 +225,7 @@ class ScoreEngine:
             try:
                 scores = dict(self.pipeline.postprocess(task.outputs, **self.postprocess_parameters))
             except Exception as error:
-                task.error = _reason(error)
+                task.error = failure_reason(error)
         return FileScore(task.name, scores, task.duration_s, task.error, scores.pop("curve", None))
 
     # Threads that read
@@ -238,7 +238,7 @@ class ScoreEngine:
             except _Stopped:
                 return
             except Exception as error:
-                task.error = _reason(error)
+                task.error = failure_reason(error)
             with self._changed:
                 task.is_read = True
                 self._reading -= 1
@@ -339,7 +339,7 @@ class ScoreEngine:
                 for window in batch:
                     self._forward([window])
             else:
-                batch[0].task.error = _reason(error)
+                batch[0].task.error = failure_reason(error)
             return
         for row, window in enumerate(batch):
             scores, variances = (outputs[key][row : row + 1] for key in ("scores", "variances"))
@@ -355,7 +355,7 @@ def _collate(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**tensors, **{key: [window[key] for window in windows] for key in windows[0] if key not in _TENSORS}}
 
 
-def _reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """An error on one line; the type is told only where the message was not written for a user."""
     text = " ".join((error.reason if isinstance(error, AudioDecodingError) else str(error)).split())
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

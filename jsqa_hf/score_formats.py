@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from .scoring import FileScore
 
-__all__ = ["FORMATS", "make_writer", "number_columns", "printable", "record"]
+__all__ = ["FORMATS", "csv_row", "make_writer", "number_columns", "printable", "record"]
 
 FORMATS = ("table", "csv", "jsonl", "parquet")
 
@@ -96,14 +96,15 @@ def _csv_writer(stream: TextIO, output_names: Sequence[str], header: bool) -> Ca
 
     def write(result: FileScore) -> None:
         numbers = {name: f"{value:.4f}" for name, value in _numbers(result).items()}
-        _write_line(stream, _csv_row([result.file, *(numbers.get(name, "") for name in columns), result.error or ""]))
+        _write_line(stream, csv_row([result.file, *(numbers.get(name, "") for name in columns), result.error or ""]))
 
     if header:
-        _write_line(stream, _csv_row(["file", *columns, "error"]))
+        _write_line(stream, csv_row(["file", *columns, "error"]))
     return write
 
 
-def _csv_row(cells: Sequence[str]) -> str:
+def csv_row(cells: Sequence[str]) -> str:
+    """A row of CSV, without the end of the line."""
     # Python's writer quotes a carriage return in a file name only if the line ends with one.
     row = io.StringIO(newline="")
     csv.writer(row, lineterminator="\r\n").writerow(cells)

@@ -23,14 +23,13 @@ from . import (
 )
 from .audio_files import AUDIO_EXTENSIONS, NothingFound, find_audio_files
 from .onnx_model import OnnxForMOSRegression, is_onnx_model, load_onnx_model
-from .score_engine import FileScore, ScoreEngine, _reason
+from .score_engine import FileScore, ScoreEngine
 
 __all__ = [
     "AUDIO_EXTENSIONS",
     "FileScore",
     "NothingFound",
     "SpeechScorer",
-    "_reason",
     "find_audio_files",
     "load_pipeline",
     "score_files",
@@ -74,14 +73,21 @@ def load_pipeline(
     if isinstance(model, JSQAForMOSRegression):
         extractor = JSQAFeatureExtractor(sampling_rate=model.config.sampling_rate)
     else:
-        checkpoint = _locate(DEFAULT_CHECKPOINT if model is None else model)
+        checkpoint = locate_checkpoint(DEFAULT_CHECKPOINT if model is None else model)
         model = _load_model(checkpoint, dtype)
         extractor = JSQAFeatureExtractor.from_pretrained(checkpoint)
     return SpeechQualityPipeline(model=model, feature_extractor=extractor, device=device)
 
 
-def _locate(checkpoint: str | os.PathLike[str]) -> str:
-    """The checkpoint as transformers takes it; what can only be a folder isn't asked for on the Hub."""
+def locate_checkpoint(checkpoint: str | os.PathLike[str]) -> str:
+    """The checkpoint as transformers takes it; what can only be a folder isn't asked for on the Hub.
+
+    Args:
+        checkpoint: folder or name on the Hub.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
     name = os.fspath(checkpoint)
     is_folder_name = isinstance(checkpoint, Path) or name.startswith((".", "~", "/")) or name.count("/") > 1
     if not os.path.isdir(name) and (is_folder_name or os.path.isabs(name)):

@@ -362,6 +362,8 @@ def test_a_run_equals_its_own_baseline_and_others_are_told_apart(
     assert not (folder / "b2.json").exists()
     assert main(["check", "out", "--model", str(small_checkpoint), "--device", "cpu", "--baseline", "b.json"]) == 2
     assert "another model" in capsys.readouterr().err
+    assert check("--dtype", "bfloat16", "--baseline", "b.json") == 2
+    assert "another model" in capsys.readouterr().err
 
 
 def test_results_of_jsqa_score_are_a_baseline(
@@ -398,7 +400,6 @@ def test_a_bad_file_fails_the_gate_with_its_reason(
         (["--baseline", "out/a.wav"], "neither a baseline"),
         (["--baseline", "missing.json", "--alpha", "2"], "--alpha must lie between 0 and 1"),
         (["--junit", "nowhere/r.xml"], "no file can be written there"),
-        (["--batch-size", "0"], "--batch-size must be at least 1"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_rated(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -165,6 +167,9 @@ def test_standard_input_lists_files(
         ["score", "a.wav", "--batch-size", "x"],
         ["score", "a.wav", "--format", "xml"],
         ["score", "a.wav", "--num-workers", "0"],
+        ["check", "out", "--batch-size", "0"],
+        ["evaluate", "--data", "ratings.csv", "--batch-size", "0"],
+        ["report", "out", "--dtype", "int8"],
     ],
 )
 def test_wrong_arguments_end_with_2_and_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
@@ -172,6 +177,31 @@ def test_wrong_arguments_end_with_2_and_usage(capsys: pytest.CaptureFixture[str]
         main(arguments)
     assert caught.value.code == 2
     assert "usage: jsqa" in capsys.readouterr().err
+
+
+class _Memory(ctypes.Structure):
+    """What glibc tells by `mallinfo2`: ten numbers of type `size_t`."""
+
+    _fields_ = [(f"number_{i}", ctypes.c_size_t) for i in range(10)]
+
+    @property
+    def mapped(self) -> int:
+        """Bytes that go back to the system when they are freed, `hblkhd`."""
+        return self.number_4
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+def test_memory_of_large_tensors_goes_back_to_the_system_when_they_are_freed(score: Score, folder: Path) -> None:
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        pytest.skip("this glibc doesn't tell, or was told otherwise")
+    mallinfo.restype = _Memory
+    assert score("a.wav") == 0
+    # After it was freed, glibc by itself would take what is smaller than this from a heap.
+    torch.empty(1 << 24, dtype=torch.uint8)
+    before = mallinfo().mapped
+    kept = torch.empty(1 << 23, dtype=torch.uint8)
+    assert mallinfo().mapped - before >= kept.numel()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""What commands write to: the terminal, standard output and files."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from io import TextIOWrapper
+from typing import TextIO
+
+from .cli_errors import UsageError
+from .score_formats import printable
+
+__all__ = ["complain", "only_our_messages", "open_output"]
+
+
+def complain(message: str) -> None:
+    """Tell the user on stderr."""
+    print(f"jsqa: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def open_output(path: str | None, format_name: str) -> Iterator[TextIO]:
+    """The file, or stdout. For programs it is UTF-8, with those bytes of file names that aren't UTF-8 as they are."""
+    if path is None:
+        if isinstance(sys.stdout, TextIOWrapper):
+            if format_name == "table":
+                sys.stdout.reconfigure(errors="backslashreplace")
+            else:
+                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
+        yield sys.stdout
+        return
+    try:
+        stream = open(  # noqa: SIM115  closed below, where its errors aren't those of opening
+            path, "w", encoding="utf-8", errors="surrogateescape", newline=""
+        )
+    except OSError as error:
+        raise UsageError(f"--output {printable(path)}: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+@contextmanager
+def only_our_messages() -> Iterator[None]:
+    """Keep the loading reports, progress bars and warnings of libraries from the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Before transformers: it sees to it that a torchaudio that doesn't load does no harm there.
+        import_module(".scoring", __package__)
+        from huggingface_hub import utils as hub
+        from transformers.utils import logging
+
+        verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        hub_verbosity = hub.logging.get_verbosity()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        hub.disable_progress_bars()
+        hub.logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            hub.logging.set_verbosity(hub_verbosity)
+            if progress:
+                logging.enable_progress_bar()
+                hub.enable_progress_bars()
