@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,17 +15,23 @@ import runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from small import small_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
 
+import ablations
+import ablations_report
 import claim
 import claim_report
+import scaling
+import scaling_report
 from jobs import Job, run_jobs
-from micro import StudyArguments, finetuning_job, of_split, pretraining_job, read_table
+from micro import MACHINE, STAGE1, StudyArguments, finetuning_job, of_split, pretraining_job, read_table
 from statistics_of_runs import METRICS, agreement, compare_arms, paired_tests
 
 from jsqa_hf import JSQAConfig, JSQAModel
 from jsqa_hf.metrics import mos_metrics
+from jsqa_hf.training import CardArguments, RunArguments, parse_arguments
 
 COUNTING = """
 def work(job, folder):
@@ -43,7 +51,8 @@ def arms(gain: float, seeds: int = 5, clips: int = 60) -> tuple[np.ndarray, np.n
     return treated, control, rated
 
 
-def table(gain: float, seeds: int = 5) -> dict[str, object]:
+@cache
+def table(gain: float, seeds: int = 5) -> dict[str, Any]:
     treated, control, rated = arms(gain, seeds)
     return {
         "clips": len(rated),
@@ -197,6 +206,91 @@ def test_the_claim_lies_within_or_outside_an_interval():
     assert claim_report.claim_within("pcc", {"relative_change_interval": None}) is None
 
 
+def noise_table(folder: Path, kinds: int) -> ablations.AblationArguments:
+    """Two recordings of each kind, the last kind in both splits."""
+    with open(folder / "noise.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "type", "split"])
+        writer.writerows([f"{kind}-{number}.wav", kind, "train"] for kind in range(kinds) for number in range(2))
+        writer.writerow(["other.wav", kinds - 1, "test"])
+    return ablations.AblationArguments(str(folder / "out"), "", str(folder / "noise.csv"), "", "", "")
+
+
+def test_noise_of_few_kinds_is_part_of_noise_of_many_and_of_none_that_is_tested(tmp_path: Path):
+    args = noise_table(tmp_path, 8)
+    files = {
+        kinds: [row["file"] for row in read_table(ablations.noise_of_kinds(args, kinds, 0))] for kinds in (1, 4, 7)
+    }
+    assert [len(names) for names in files.values()] == [1, 4, 7]
+    assert set(files[1]) < set(files[4]) < set(files[7])
+    assert {Path(name).name.partition("-")[0] for name in files[7]} == {str(kind) for kind in range(7)}
+    with pytest.raises(ValueError, match="has 7 kinds"):
+        ablations.noise_of_kinds(args, 8, 0)
+
+
+def test_every_variant_is_made_of_options_that_stage_1_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(JSQAConfig, "tiny", classmethod(lambda cls, **kwargs: small_config(**kwargs)))
+    args, stage1 = noise_table(tmp_path, 102), runs.script("pretrain_contrastive")
+    rows = [{"audio": {"array": np.ones(9), "sampling_rate": runs.RATE}, "noise_id": "a", "noise_type": "b"}]
+    kinds = (stage1.PretrainingArguments, CardArguments, RunArguments)
+    for name in ablations.VARIANTS:
+        extra = ablations.options(name, args, 0, ["noise", "mnru"])
+        parsed, _, _ = parse_arguments(kinds, [*STAGE1, *MACHINE, *extra, f"--output_dir={tmp_path}"])
+        generator = stage1.build_generator(parsed, rows, 0)
+        stage1.build_model(parsed)
+        assert generator.levels == parsed.levels
+        assert set(parsed.distortions) <= {"noise", "mnru"}
+
+
+def variant(gain: float) -> dict[str, Any]:
+    test = {other: table(gain)["metrics"] for other in (ablations.BASE, ablations.SCRATCH)}
+    distances = {"noise": [{"quality_correlation": 0.5, "content_preference": 0.25}]}
+    return {"tests": {"p835": test, "simulated": test}, "distances": distances}
+
+
+def test_the_report_says_which_variants_are_better_than_the_papers():
+    report = {"paper": variant(0), "good": variant(0.3), "bad": variant(-0.3)}
+    text = ablations_report.markdown(report, 5)
+    assert "p835: clearly better than `paper` in SRCC: good;\n  clearly worse: bad." in text
+    assert "p835: clearly better than training from scratch in SRCC: good;\n  clearly worse: bad." in text
+    assert "| 0.500 | 0.250 | – |" in text
+
+
+def test_a_power_law_is_found_again():
+    steps = np.repeat([50, 100, 200, 400, 800], 3)
+    law = scaling.fit_power_law(steps, 1 - 0.9 * steps**-0.2, [1600])
+    assert (law["a"], law["b"]) == (pytest.approx(0.9), pytest.approx(0.2))
+    assert np.abs(law["residuals"]).max() < 1e-9
+    assert law["expected"]["1600"]["srcc"] == pytest.approx(1 - 0.9 * 1600**-0.2)
+
+
+def test_its_interval_holds_further_runs_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    steps = np.repeat([50, 100, 200, 400, 800], 2)
+    held = []
+    for _ in range(400):
+        run = 1 - 0.9 * np.append(steps, 1600) ** -0.2 * np.exp(rng.normal(0, 0.1, len(steps) + 1))
+        low, high = scaling.fit_power_law(steps, run[:-1], [1600])["expected"]["1600"]["interval"]
+        held.append(low <= run[-1] <= high)
+    # Three standard deviations of the share about 0.95.
+    assert np.mean(held) == pytest.approx(0.95, abs=0.033)
+
+
+@pytest.mark.parametrize(("exponent", "told"), [(-0.2, "helps"), (0.2, "harms")])
+def test_the_report_says_whether_more_pretraining_helps(exponent: float, told: str):
+    rng = np.random.default_rng(0)
+    made = {steps: (1 - 0.3 * steps**exponent * rng.uniform(0.95, 1.05, 3)).tolist() for steps in (50, 100, 200, 400)}
+    text = scaling_report.markdown({"micro, p835": scaling.curve({0: [0.0, 0.1], **made})})
+    assert f"more pretraining {told}." in text
+    assert "its interval held" in text
+
+
+def test_too_few_runs_have_no_law():
+    assert scaling.fit_power_law([50, 100], [0.5, 0.6], [200]) is None
+    assert scaling.fit_power_law([50, 100, 200], [0.5, 0.6, float("nan")], [400]) is None
+    assert "| – |" in scaling_report.markdown({"micro, p835": scaling.curve({50: [0.5], 100: [0.6]})})
+
+
 def study_corpus(root: Path) -> dict[str, str]:
     """Tones, noise and ratings for both stages; paths by argument."""
     corpus = runs.write_corpus(root)
@@ -231,15 +325,37 @@ def test_both_stages_start_from_the_shape_that_the_study_names(tmp_path: Path):
     assert {row["split"] for row in of_split(read_table(paths["p835"]), "test")} == {"test"}
 
 
-@pytest.mark.slow
-def test_two_steps_of_everything_end_in_a_report(tmp_path: Path):
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """Two steps of everything, on seconds of audio."""
     paths = study_corpus(tmp_path / "corpus")
-    arguments = [f"--{name}={path}" for name, path in paths.items()]
-    small = ["--stage1_steps=2", "--steps=2", "--eval_ladders=2", "--budgets", "8", "0", "--seeds", "0", "1"]
-    words = [*arguments, *small, "--objective", "distortions=noise", "duration_s=0.5"]
-    words += [f"--output_dir={tmp_path / 'out'}", f"--results_dir={tmp_path / 'results'}", "--jobs=2"]
-    assert claim.main([*words, "--parts", "p835", "simulated"]) == 0
+    arguments = [f"--{name}={path}" for name, path in paths.items() if name != "slotest"]
+    folders = [f"--output_dir={tmp_path / 'out'}", f"--results_dir={tmp_path / 'results'}"]
+    return [*arguments, *folders, "--stage1_steps=2", "--steps=2", "--eval_ladders=2", "--jobs=2"]
+
+
+@pytest.mark.slow
+def test_two_steps_of_the_claim_end_in_a_report(tmp_path: Path, words: list[str]):
+    options = ["--seeds", "0", "--budgets", "8", "0", "--objective", "distortions=noise", "duration_s=0.8"]
+    slotest = f"--slotest={tmp_path / 'corpus' / 'rated' / 'ratings.csv'}"
+    assert claim.main([*words, *options, slotest]) == 0
     report = json.loads((tmp_path / "results" / "claim.json").read_text())
-    assert set(report["tables"]) == {"p835", "simulated-8", "simulated-all"}
-    assert report["tables"]["p835"]["clips"] == 4
+    clips = {name: table["clips"] for name, table in report["tables"].items()}
+    assert clips == {"slotest": 8, "p835": 4, "simulated-8": 16, "simulated-all": 16}
+    assert "eval_quality_correlation" in report["pretraining"]["stage1/0"]
     assert (tmp_path / "results" / "claim.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_two_steps_of_ablations_and_of_scaling_end_in_reports(tmp_path: Path, words: list[str]):
+    options = ["--seeds", "0", "--budget=8"]
+    assert ablations.main([*words, *options, "--variants", "severity, supervised", "any SNR of the same content"]) == 0
+    report = json.loads((tmp_path / "results" / "ablations.json").read_text())["variants"]
+    assert set(report) == {"paper", "scratch", "severity, supervised", "any SNR of the same content"}
+    assert len(report["severity, supervised"]["distances"]["unseen distortions"]) == 1
+    assert scaling.main([*words, *options, "--multiples", "1", "2", "--sizes", "nano"]) == 0
+    curves = json.loads((tmp_path / "results" / "scaling.json").read_text())["curves"]
+    assert {name: set(one["srcc"]) for name, one in curves.items()} == {
+        "nano, p835": {"0", "2", "4"},
+        "nano, simulated": {"0", "2", "4"},
+    }
