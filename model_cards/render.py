@@ -26,35 +26,21 @@ def load(name: str, model: str = "jsqa-tiny") -> dict[str, Any]:
     return json.loads((RESULTS / model / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def clips(name: str) -> dict[str, Any]:
+    """Figures per clip of a result file of `jsqa evaluate`."""
+    return load(name)["outputs"]["mos"]["clips"]
+
+
 def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
-    """The table of results; errors only where the labels are on the model's own scale."""
-    rows = [("P.835 clips of unheard talkers, 16 kHz", human, True)]
-    rows.append(("the same talkers and conditions, 48 kHz", load("p835_fullband")["mos"], True))
-    rows.append(("SLOTest, German, codecs and more (out of domain, scale 1 to 7)", load("slotest")["mos"], False))
-    return [
-        {
-            "name": name,
-            "n": figures["n"],
-            "pcc": figures["pcc"],
-            "srcc": figures["srcc"],
-            "rmse": f"{figures['rmse']:.2f}" if same_scale else "",
-            "mae": f"{figures['mae']:.2f}" if same_scale else "",
-        }
-        for name, figures, same_scale in rows
-    ]
-
-
-def comparison() -> dict[str, Any]:
-    """The figures of every seed, with and without pretraining."""
-    runs = load("comparison")
-    rows = []
-    for name, key in (("from scratch", "scratch"), ("JND-pretrained", "pretrained")):
-        row = {"name": name}
-        for metric in (*(f"eval_{metric}" for metric in METRIC_NAMES), "noise_srcc_within_sweep", "noise_srcc"):
-            values = [run[metric] for run in runs[key]]
-            row[metric] = " / ".join(f"{value:.2f}" for value in values)
-        rows.append(row)
-    return {"rows": rows, "seeds": runs["seeds"], "n": runs[key][0]["eval_n"]}
+    """The table of results."""
+    rows = {
+        "P.835 clips of unheard talkers, 16 kHz": human,
+        "the same talkers and conditions, 48 kHz": clips("p835_fullband"),
+        "SLOTest, German, laboratory test of codecs and more (mapped from 1 to 7)": clips("slotest"),
+        "of which the talkers F2 and M2": clips("slotest_unseen_talkers"),
+        "simulated: unheard speakers and kinds of noise, all distortions, by the measures": clips("simulated"),
+    }
+    return [{"name": name, **figures} for name, figures in rows.items()]
 
 
 def card_data(human: dict[str, float]) -> ModelCardData:
@@ -86,14 +72,20 @@ def render_mos_model() -> str:
         hours=f"{(pretraining['train_runtime'] + load('finetuning')['train_runtime']) / 3600:.1f}",
         pretraining_steps=pretraining["train_steps"],
         finetuning_steps=load("finetuning")["train_steps"],
+        epochs=round(load("finetuning")["epoch"]),
         human=human,
         sweeps=evaluation["held_out_speakers_in_held_out_noise"],
         gain=evaluation["clean_speech_at_lower_gain"],
         results=result_rows(human),
-        slotest=load("slotest")["mos"],
-        comparison=comparison(),
+        slotest=clips("slotest"),
+        simulated=clips("simulated"),
     )
     return card.content
+
+
+def by_distortion(pretraining: dict[str, Any]) -> list[tuple[str, float]]:
+    """Correlation of distance and severity difference for each distortion that was evaluated."""
+    return sorted((key.removeprefix(PREFIX), value) for key, value in pretraining.items() if key.startswith(PREFIX))
 
 
 def render_contrastive_model() -> str:
@@ -108,9 +100,7 @@ def render_contrastive_model() -> str:
         template_path=str(FOLDER / "jsqa-tiny-jnd.md.jinja"),
         hours=pretraining["train_runtime"] / 3600,
         steps=pretraining["train_steps"],
-        by_distortion=sorted(
-            (key.removeprefix(PREFIX), value) for key, value in pretraining.items() if key.startswith(PREFIX)
-        ),
+        by_distortion=by_distortion(pretraining),
         contents=config["jnd_calibration"]["contents"],
         m=pretraining,
     )

@@ -41,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = model.config
     config.architectures = [type(model).__name__]
     config.dtype = torch.float32
-    if hasattr(config, "auto_map"):
-        del config.auto_map
+    # Both name code beside the weights, without which nothing would load.
+    for name in ("auto_map", "custom_pipelines"):
+        if hasattr(config, name):
+            delattr(config, name)
     config.to_json_file(folder / "config.json")
     JSQAFeatureExtractor(sampling_rate=config.sampling_rate).to_json_file(folder / "preprocessor_config.json")
     # safetensors makes files that only their owner can read.

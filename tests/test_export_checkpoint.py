@@ -1,0 +1,33 @@
+"""`export_checkpoint.py`: the folder that ships loads as the model that was trained, without code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import SAMPLING_RATE, small_config
+from transformers import pipeline
+
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training_scripts"))
+
+import export_checkpoint  # noqa: E402
+
+
+def test_an_exported_model_rates_as_before_and_needs_no_code(tmp_path: Path) -> None:
+    trained, exported = tmp_path / "trained", tmp_path / "exported"
+    rate = SpeechQualityPipeline(
+        model=JSQAForMOSRegression(small_config()), feature_extractor=JSQAFeatureExtractor(), device="cpu"
+    )
+    rate.save_pretrained(trained)
+    assert export_checkpoint.main([f"--model={trained}", f"--output_dir={exported}"]) == 0
+    assert {path.suffix for path in exported.iterdir()} == {".json", ".safetensors"}
+    clip = {
+        "array": np.random.default_rng(0).normal(0, 0.05, SAMPLING_RATE),
+        "sampling_rate": SAMPLING_RATE,
+    }
+    loaded = pipeline("speech-quality-assessment", model=str(exported), device="cpu")
+    assert loaded(dict(clip))["mos"] == pytest.approx(rate(dict(clip))["mos"], abs=0.01)
