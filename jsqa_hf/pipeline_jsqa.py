@@ -19,7 +19,7 @@ from .window_rater import MAXIMUM_DURATION_S, MODEL_INPUTS, SILENCE_DBFS, WINDOW
 __all__ = ["MAXIMUM_DURATION_S", "SILENCE_DBFS", "SpeechQualityPipeline", "WINDOW_S"]
 
 
-class SpeechQualityPipeline(WindowRater, ChunkPipeline):
+class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
     """Rates the quality of speech without a reference.
 
     Clips longer than `window_s` are rated in windows, see `jsqa_hf.window_rater.WindowRater`.
