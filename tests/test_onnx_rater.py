@@ -75,17 +75,17 @@ def assert_curves_agree(got: list[dict[str, Any]], wanted: list[dict[str, Any]])
     assert len(got) == len(wanted)
     assert any(step["mos"] is None for step in wanted) and any(step["mos"] is not None for step in wanted)
     for ours, theirs in zip(got, wanted, strict=True):
-        assert ours == {
-            key: value if value is None else pytest.approx(value, abs=1e-4) for key, value in theirs.items()
-        }
+        assert ours == {key: value and pytest.approx(value, abs=1e-4) for key, value in theirs.items()}
 
 
 def test_neither_torch_nor_transformers_is_imported(exported: Path, long_file: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "44.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 44100), 44100)
+    output = tmp_path / "scores.jsonl"
+    paths = [str(long_file), str(tmp_path), "missing.wav"]
+    command = ["jsqa", "score", *paths, "--model", str(exported / "model.onnx"), "--curve", "--output", str(output)]
     code = (
         "import sys\n"
-        f"sys.argv = ['jsqa', 'score', {str(long_file)!r}, {str(tmp_path)!r}, 'missing.wav',\n"
-        f"            '--model', {str(exported / 'model.onnx')!r}, '--curve', '--output', {str(tmp_path / 'o.jsonl')!r}]\n"
+        f"sys.argv = {command}\n"
         "from jsqa_hf.cli import main\n"
         "code = main(sys.argv[1:])\n"
         "loaded = [name for name in ('torch', 'transformers', 'torchaudio') if name in sys.modules]\n"
@@ -96,7 +96,7 @@ def test_neither_torch_nor_transformers_is_imported(exported: Path, long_file: P
     environment.pop("WORLD_SIZE", None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (1, "jsqa: missing.wav: no such file\n")
-    results = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    results = [json.loads(line) for line in output.read_text().splitlines()]
     assert [result["mos"] is None for result in results] == [False, False, True]
 
 
