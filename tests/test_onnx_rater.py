@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from small import SAMPLING_RATE, small_config
 
@@ -101,7 +102,8 @@ def test_neither_torch_nor_transformers_is_imported(exported: Path, long_file: P
 
 
 def test_scores_are_those_of_the_pipeline(rater: OnnxRater, pipeline: SpeechQualityPipeline) -> None:
-    paths = sorted(find_audio_files([str(EXAMPLES)]))[::6]
+    found = [str(path) for path in find_audio_files([str(EXAMPLES)])]
+    paths = [path for path in sorted(found) if soundfile.info(path).samplerate == SAMPLING_RATE][::6]
     assert len(paths) > 3
     wanted = list(score_files(paths, pipeline))
     assert np.std([result.scores["mos"] for result in wanted]) > 1e-3
@@ -123,6 +125,18 @@ def test_long_audio_and_curves_are_those_of_the_pipeline(
     assert_curves_agree(ours.curve, theirs.curve)
 
 
+def test_audio_at_another_rate_is_resampled_by_soxr(rater: OnnxRater, long_file: Path, tmp_path: Path) -> None:
+    samples, _ = soundfile.read(long_file)
+    resampled = soxr.resample(samples, SAMPLING_RATE, 44100, quality="VHQ")
+    back = soxr.resample(resampled.mean(axis=1), 44100, SAMPLING_RATE, quality="VHQ")
+    soundfile.write(tmp_path / "44.wav", resampled, 44100, subtype="FLOAT")
+    soundfile.write(tmp_path / "back.wav", back, SAMPLING_RATE, subtype="FLOAT")
+    for window_s in (30.0, 1.5):
+        paths = [tmp_path / "44.wav", tmp_path / "back.wav"]
+        ours, wanted = (result.scores for result in rate_paths(paths, rater, window_s=window_s))
+        assert ours == pytest.approx(wanted, abs=1e-3)
+
+
 def test_reasons_are_those_of_the_pipeline(rater: OnnxRater, pipeline: SpeechQualityPipeline, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("text")
     soundfile.write(tmp_path / "silence.wav", np.zeros(SAMPLING_RATE), SAMPLING_RATE)
@@ -141,7 +155,7 @@ def test_parameters_are_checked(rater: OnnxRater, parameters: dict[str, Any]) ->
 
 
 class TestCommand:
-    def test_goes_on_where_a_run_ended_also_one_of_the_pipeline(
+    def test_goes_on_where_a_run_ended_but_not_one_of_the_pipeline(
         self,
         exported: Path,
         long_file: Path,
@@ -160,8 +174,8 @@ class TestCommand:
         first, second = rows(output.read_text())
         assert first["mos"] == second["mos"]
         monkeypatch.setattr("jsqa_hf.cli_score.rates_without_torch", lambda _: False)
-        assert main(["score", str(long_file), *options, "--device", "cpu"]) == 0
-        assert "has 2 files already" in capsys.readouterr().err
+        assert main(["score", str(long_file), *options, "--device", "cpu"]) == 2
+        assert "of the same with other settings" in capsys.readouterr().err
 
     def test_another_graph_is_refused(
         self, exported: Path, long_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -239,5 +253,6 @@ def test_what_needs_torch_is_left_to_the_pipeline(exported: Path, monkeypatch: p
     assert not without_torch()
 
 
-def test_both_ways_describe_the_same_model(exported: Path, rater: OnnxRater) -> None:
-    assert describe_model(rater) == describe_model(load_pipeline(exported, "cpu"))
+def test_a_model_is_described_by_its_graph_and_by_what_resamples(exported: Path, rater: OnnxRater) -> None:
+    by_the_pipeline = describe_model(load_pipeline(exported, "cpu"))
+    assert describe_model(rater) == {**by_the_pipeline, "resampler": "soxr"}
