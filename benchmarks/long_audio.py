@@ -6,6 +6,8 @@ python benchmarks/long_audio.py --minutes 60
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import os
 import resource
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,14 @@ import torch
 
 from jsqa_hf import windows
 from jsqa_hf.audio import decode_audio
+from jsqa_hf.cli import main as main_of_jsqa
 from jsqa_hf.resampling import resample
 from jsqa_hf.scoring import load_pipeline
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "long_audio.json"
+# What is measured; "score" brings "score with curve".
+READING, RATING = ("decode at once", "read windows"), ("score", "jsqa score")
 LENGTHS_S = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -51,6 +57,8 @@ def measure(path: str, how: str) -> None:
     """Print what one way of reading or rating a file costs; run in a process of its own, for the peak of memory."""
     if how == "decode at once":
         tasks = {how: lambda: decode_audio(path).samples.shape[1]}
+    elif how == "jsqa score":
+        tasks = {how: lambda: _score_on_the_command_line(path)}
     else:
         rate = load_pipeline(device="cpu")
         # What libraries allocate once isn't counted, nor what the model needs for a window.
@@ -74,6 +82,12 @@ def measure(path: str, how: str) -> None:
             "wall_s": round(time.perf_counter() - wall, 1),
         }
     print(json.dumps(costs))
+
+
+def _score_on_the_command_line(path: str) -> float:
+    with redirect_stdout(io.StringIO()) as rows:
+        main_of_jsqa(["score", path, "--device", "cpu", "--format", "csv"])
+    return float(next(csv.DictReader(io.StringIO(rows.getvalue())))["mos"])
 
 
 def _peak_mib() -> float:
@@ -130,14 +144,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=int, default=60, help="length of the file that is read")
     parser.add_argument("--score-minutes", type=int, default=60, help="length of the file that is rated")
+    parser.add_argument("--only", choices=[*READING, *RATING], help="measure this, and keep all other figures")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(*arguments.measure)
         return
-    result: dict[str, Any] = {"threads": torch.get_num_threads(), "cores": os.cpu_count()}
-    ways = [(how, arguments.minutes) for how in ("decode at once", "read windows")]
-    for how, minutes in [*ways, ("score", arguments.score_minutes)]:
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if arguments.only else {}
+    result |= {"threads": torch.get_num_threads(), "cores": os.cpu_count()}
+    for how in [arguments.only] if arguments.only else [*READING, *RATING]:
+        minutes = arguments.minutes if how in READING else arguments.score_minutes
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "long.wav"
             write_long_file(path, minutes)
@@ -146,10 +162,11 @@ def main() -> None:
         for name, costs in json.loads(done.stdout.splitlines()[-1]).items():
             result[name] = {"file": f"{minutes} min, 44.1 kHz, 2 channels, 16 bit WAV", **costs}
             print(name, result[name], flush=True)
-    with torch.inference_mode():
-        result["resampling_in_blocks"] = agreement_of_resampling()
-    print(result["resampling_in_blocks"], flush=True)
-    result["curve_windows"] = curve_windows()
+    if not arguments.only:
+        with torch.inference_mode():
+            result["resampling_in_blocks"] = agreement_of_resampling()
+        print(result["resampling_in_blocks"], flush=True)
+        result["curve_windows"] = curve_windows()
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -133,8 +133,8 @@ def shows_progress(arguments: argparse.Namespace) -> bool:
     return sys.stderr.isatty() and not arguments.no_progress
 
 
-# `M_MMAP_THRESHOLD` of mallopt(3), and our choice of its value: the activations of a window of 30 s take more.
-_MMAP_THRESHOLD, _THRESHOLD_BYTES = -3, 1 << 22
+# `M_MMAP_THRESHOLD` of mallopt(3), and our choice of its value, 1.5 MiB: the samples of a window of 30 s take more.
+_MMAP_THRESHOLD, _THRESHOLD_BYTES = -3, 3 << 19
 
 
 def _return_freed_memory() -> None:

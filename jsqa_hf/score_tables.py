@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from .score_engine import FileScore
 from .score_formats import make_writer, number_columns, record
 
-__all__ = ["file_key", "read_scores", "whole_size", "write_scores"]
+__all__ = ["file_key", "read_rows", "read_scores", "whole_size", "write_scores"]
 
 # Our choice: rows of a group in a Parquet file, which are in memory together.
 _GROUP_ROWS = 10_000
@@ -38,19 +37,64 @@ def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[File
         ValueError: a row can't be read; the message names the file and the row.
         OSError: the file can't be read.
     """
-    rows = _parquet_rows(path) if format_name == "parquet" else _text_rows(path, format_name)
     read = 0
     try:
-        for row in rows:
+        for _, row in read_rows(path, format_name, whole=True):
+            if format_name == "csv" and None in (*row, *row.values()):
+                raise ValueError("has more or fewer cells than there are columns")
             yield _file_score(row)
             read += 1
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{os.fspath(path)}: row {read + 1} is damaged; mend or remove it") from error
+
+
+def read_rows(
+    path: str | os.PathLike[str], format_name: str, *, whole: bool = False
+) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """Read the rows of a file of results as they stand there, whoever wrote it.
+
+    Args:
+        path: of the file; a byte order mark, which spreadsheets put in front, is skipped.
+        format_name: `"csv"`, `"jsonl"` or `"parquet"`.
+        whole: whether to leave out a last row without an end.
+
+    Yields:
+        The number of the line on which a row ends (in Parquet that of the row) and its cells by column. In CSV cells
+        are text; missing ones are None, and those that are too many a list with the key None, as `csv.DictReader` has
+        it. What JSON lines hold need not be a dict.
+
+    Raises:
+        ValueError: a line is not JSON; the message names the file and the line.
+        OSError: the file can't be read.
+    """
+    if format_name == "parquet":
+        yield from enumerate(_parquet_rows(path), start=1)
+        return
+    with open(path, "rb") as stream:
+        lines = iter(_whole_rows(stream, format_name) if whole else stream)
+        texts = (line.decode("utf-8", "surrogateescape") for line in lines)
+        texts = chain([next(texts, "").removeprefix("\ufeff")], texts)
+        if format_name == "csv":
+            reader = csv.DictReader(texts)
+            for row in reader:
+                yield reader.line_num, row
+            return
+        for number, text in enumerate(texts, start=1):
+            if text.strip():
+                yield number, _parsed(text, f"{os.fspath(path)}, line {number}")
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: is not JSON ({error}); a name that ends in .jsonl promises JSON lines") from error
 
 
 def whole_size(path: str | os.PathLike[str], format_name: str) -> int:
     """Size in bytes of the rows of a file of `"csv"` or `"jsonl"` that are whole."""
-    return sum(map(len, _whole_rows(path, format_name)))
+    with open(path, "rb") as stream:
+        return sum(map(len, _whole_rows(stream, format_name)))
 
 
 def write_scores(
@@ -76,30 +120,14 @@ def write_scores(
     os.replace(draft, path)
 
 
-def _whole_rows(path: str | os.PathLike[str], format_name: str) -> Iterator[bytes]:
+def _whole_rows(stream: Iterable[bytes], format_name: str) -> Iterator[bytes]:
     """Lines up to the last that ends. In CSV, a name in quotes can go over several."""
-    with open(path, "rb") as stream:
-        row = b""
-        for line in stream:
-            row += line
-            if row.endswith(b"\n") and (format_name == "jsonl" or row.count(b'"') % 2 == 0):
-                yield row
-                row = b""
-
-
-def _text_rows(path: str | os.PathLike[str], format_name: str) -> Iterator[dict[str, Any]]:
-    rows = _whole_rows(path, format_name)
-    if format_name == "jsonl":
-        for row in rows:
-            yield json.loads(row)
-        return
-    header = _cells(next(rows, b""))
-    for row in rows:
-        yield dict(zip(header, _cells(row), strict=True))
-
-
-def _cells(row: bytes) -> list[str]:
-    return next(csv.reader(io.StringIO(row.decode("utf-8", "surrogateescape"), newline="")), [])
+    row = b""
+    for line in stream:
+        row += line
+        if row.endswith(b"\n") and (format_name == "jsonl" or row.count(b'"') % 2 == 0):
+            yield row
+            row = b""
 
 
 def _file_score(row: dict[str, Any]) -> FileScore:

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from .recent_values import RecentValues
 
-__all__ = ["FLOOR_DBOV", "SpeechActivity"]
+__all__ = ["FLOOR_DBOV", "SpeechActivity", "find_active_level"]
 
-# Parameters of method B, ITU-T P.56 (12/2011) clause 8.3, as in `jsqa_hf.jnd.levels`. A model's own code on the Hub
-# can't import from a subpackage.
-_TIME_CONSTANT_S = 0.03
-_HANGOVER_S = 0.2
-_MARGIN_DB = 15.9
-_THRESHOLD_RATIO = 2.0
+# Parameters of method B, ITU-T P.56 (12/2011) clause 8.3. `jsqa_hf.jnd.levels` takes them from here, since
+# the code of a model on the Hub can't import from a subpackage.
+TIME_CONSTANT_S = 0.03
+HANGOVER_S = 0.2
+MARGIN_DB = 15.9
+THRESHOLD_RATIO = 2.0
+
+# Exponent of the lowest threshold, relative to the RMS amplitude: 18 dB below it, so more than the margin below any
+# active level that can come out (the active level is never below the RMS level).
 _LOWEST_EXPONENT = -3
 
 # The envelope changes within tens of milliseconds, so it is followed from millisecond to millisecond.
@@ -46,8 +49,8 @@ class SpeechActivity:
         self._rate = sampling_rate / self._step
         self._memory = math.ceil(memory_s * self._rate) + 1
         # The response of two cascaded exponential averages, as far as it is above a billionth.
-        pole = math.exp(-1 / (_TIME_CONSTANT_S * self._rate))
-        times = np.arange(math.ceil(20 * _TIME_CONSTANT_S * self._rate))
+        pole = math.exp(-1 / (TIME_CONSTANT_S * self._rate))
+        times = np.arange(math.ceil(20 * TIME_CONSTANT_S * self._rate))
         self._response = (1 - pole) ** 2 * (times + 1) * pole**times
         self._magnitudes = np.zeros(len(times) - 1)
         self._rest: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -81,7 +84,7 @@ class SpeechActivity:
             15.9 dB below the active speech level, until 0.2 s after it has fallen below.
         """
         first, last = max(round(start_s * self._rate), self._envelope.start), round(end_s * self._rate)
-        hangover = math.ceil(_HANGOVER_S * self._rate)
+        hangover = math.ceil(HANGOVER_S * self._rate)
         active = _active(self._envelope[first:last], self._powers[first:last], hangover)
         edges = np.concatenate([[0], np.cumsum(active)])
         clipped = [[min(max(round(time * self._rate) - first, 0), len(active)) for time in cell] for cell in cells]
@@ -93,25 +96,50 @@ def _active(envelope: NDArray[np.float64], powers: NDArray[np.float64], hangover
     mean_square = float(powers.mean()) if len(powers) else 0.0
     if mean_square < np.finfo(np.float64).tiny:
         return np.zeros(len(envelope), dtype=bool)
-    threshold = _threshold(envelope / math.sqrt(mean_square), hangover) * math.sqrt(mean_square)
+    _, threshold_db = find_active_level(envelope / math.sqrt(mean_square), hangover)
+    threshold = 10 ** (threshold_db / 20) * math.sqrt(mean_square)
     return _with_hangover(envelope >= max(threshold, 10 ** (FLOOR_DBOV / 20)), hangover)
 
 
-def _threshold(envelope: NDArray[np.float64], hangover: int) -> float:
-    """The threshold 15.9 dB below the active level, for a stretch of RMS 1 and relative to it."""
-    previous: tuple[float, float] | None = None
+def find_active_level(envelope: NDArray[np.float64], hangover: int) -> tuple[float, float]:
+    """Find the level over the active time, and the threshold that lies 15.9 dB below this very level.
+
+    Args:
+        envelope: (time,), at least one value; of a signal of RMS 1.
+        hangover: how many values longer the signal counts as active.
+
+    Returns:
+        Active level and threshold in dB relative to the RMS level, found by interpolating linearly between two
+        thresholds a factor of 2 apart. Where no threshold fits (a click in silence), the highest one that the envelope
+        reaches and the level there.
+    """
+    previous: tuple[float, float, float] | None = None
     exponent = _LOWEST_EXPONENT
     while True:
-        threshold_db = 20 * exponent * math.log10(_THRESHOLD_RATIO)
-        active = np.count_nonzero(_with_hangover(envelope >= _THRESHOLD_RATIO**exponent, hangover))
-        if not active:
-            return 10 ** ((previous[0] if previous else 0.0) / 20)
-        surplus_db = 10 * math.log10(len(envelope) / active) - threshold_db - _MARGIN_DB
+        threshold = THRESHOLD_RATIO**exponent
+        active = _active_values(envelope, threshold, hangover)
+        if active == 0:
+            return previous[:2] if previous else (0.0, 0.0)
+        level_db, threshold_db = 10 * math.log10(envelope.size / active), 20 * math.log10(threshold)
+        surplus_db = level_db - threshold_db - MARGIN_DB
         if surplus_db <= 0 and previous:
-            fraction = previous[1] / (previous[1] - surplus_db)
-            return 10 ** ((previous[0] + fraction * (threshold_db - previous[0])) / 20)
-        previous = threshold_db, surplus_db
+            fraction = previous[2] / (previous[2] - surplus_db)
+            return (
+                previous[0] + fraction * (level_db - previous[0]),
+                previous[1] + fraction * (threshold_db - previous[1]),
+            )
+        previous = level_db, threshold_db, surplus_db
         exponent += 1
+
+
+def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:
+    """Count the values at or above the threshold, and up to `hangover` after each such stretch."""
+    above = envelope >= threshold
+    edges = np.flatnonzero(above[1:] != above[:-1]) + 1
+    edges = edges[0 if above[0] else 1 :]
+    falling = edges[0::2]
+    rising_or_end = np.append(edges[1::2], above.size)[: falling.size]
+    return int(np.count_nonzero(above) + np.minimum(rising_or_end - falling, hangover).sum())
 
 
 def _with_hangover(above: NDArray[np.bool_], hangover: int) -> NDArray[np.bool_]:

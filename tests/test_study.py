@@ -200,6 +200,15 @@ def test_the_report_says_who_wins():
     assert "-18.0 %" in text and "can't be below 0.0625" in text
 
 
+def test_a_change_of_correlations_about_0_is_not_relative():
+    treated, control, rated = arms(0.1, clips=40)
+    rows = compare_arms(treated, np.random.default_rng(1).permuted(control, axis=1), rated, resamples=100)
+    assert rows["pcc"]["relative_change"] is None and rows["rmse"]["relative_change"] < 0
+    text = claim_report.markdown({"one": {"clips": 40, "seeds": [0], "metrics": rows}})
+    (line,) = [line for line in text.splitlines() if line.startswith("| PCC")]
+    assert f"| {rows['pcc']['change']:+.3f} |" in line and "| +15.0 % |" in line
+
+
 def test_the_claim_lies_within_or_outside_an_interval():
     row = {"relative_change_interval": [-0.3, -0.1]}
     assert claim_report.claim_within("rmse", row) is True and claim_report.claim_within("pcc", row) is False

@@ -22,7 +22,8 @@ def markdown(tables: Tables) -> str:
     lines += [
         "Means over seeds. Relative change by pretraining, with its 95 % interval over clips and seeds; p of the"
     ]
-    lines += ["paired t-test and of Wilcoxon's test over the seeds, not corrected for the number of tests.", ""]
+    lines += ["paired t-test and of Wilcoxon's test over the seeds, not corrected for the number of tests. Changes of"]
+    lines += ["correlations that may be 0 from scratch are not relative, and have no %.", ""]
     for name, table in tables.items():
         seeds = len(table["seeds"])
         lines += [f"## {name}", "", f"{table['clips']} clips, {seeds} seeds.", ""]
@@ -33,8 +34,7 @@ def markdown(tables: Tables) -> str:
                 metric.upper(),
                 _number(row["control"]),
                 _number(row["treated"]),
-                _percent(row["relative_change"]),
-                _interval(row["relative_change_interval"]),
+                *_change(row),
                 _percent(PAPER[metric]),
                 _number(row["t_test_p"]),
                 _number(row["wilcoxon_p"]),
@@ -96,7 +96,7 @@ def plot(tables: Tables, path: Path) -> None:
         better = "left" if metric in ERRORS else "right"
         axis.set(title=metric.upper(), xlabel=f"change by pretraining in %\n(better: {better})")
         axis.set_yticks(range(len(tables)), list(tables) if metric == METRICS[0] else [""] * len(tables))
-        axis.invert_yaxis()
+        axis.set_ylim(len(tables) - 0.5, -0.5)
     axes[0].legend()
     budgets = {name.removeprefix(BUDGET): table for name, table in tables.items() if name.startswith(BUDGET)}
     for arm, label in (("treated", "pretrained"), ("control", "scratch")):
@@ -121,5 +121,13 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.1f} %"
 
 
-def _interval(ends: list[float] | None) -> str:
-    return "–" if ends is None else f"{_percent(ends[0])} to {_percent(ends[1])}"
+def _change(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Change and interval: relative, or absolute where that is not defined."""
+    if row["relative_change"] is not None and row["relative_change_interval"] is not None:
+        low, high = row["relative_change_interval"]
+        return _percent(row["relative_change"]), f"{_percent(low)} to {_percent(high)}"
+    change, interval = row["change"], row["change_interval"]
+    return (
+        "–" if change is None else f"{change:+.3f}",
+        "–" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}",
+    )

@@ -63,14 +63,19 @@ def run_jobs(jobs: Sequence[Job], folder: Path, work: Work, processes: int = 1) 
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(todo)), mp_context=spawn) as pool:
         running = {pool.submit(_do, job, folder, work): job for job in todo}
-        for number, future in enumerate(as_completed(running), 1):
-            job = running[future]
-            if (error := future.exception()) is not None:
-                failed[job.name] = error
-                print(f"[{number}/{len(todo)}] {job.name} FAILED: {error}", flush=True)
-                continue
-            results[job.name], seconds = future.result()
-            print(f"[{number}/{len(todo)}] {job.name}: {seconds:.0f} s", flush=True)
+        try:
+            for number, future in enumerate(as_completed(running), 1):
+                name = running[future].name
+                if (error := future.exception()) is not None:
+                    failed[name] = error
+                    print(f"[{number}/{len(todo)}] {name} FAILED: {error}", flush=True)
+                    continue
+                results[name], seconds = future.result()
+                print(f"[{number}/{len(todo)}] {name}: {seconds:.0f} s", flush=True)
+        except BaseException:
+            # Ctrl-C ends the runs that are going on, and must not begin others.
+            pool.shutdown(cancel_futures=True)
+            raise
     if failed:
         name, error = next(iter(failed.items()))
         raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed, such as {name}: {error}") from error

@@ -116,14 +116,16 @@ def curve(runs: Mapping[int, Sequence[float]]) -> dict[str, Any]:
         runs: by steps; 0 is from scratch, and is not fitted.
     """
     steps = sorted(number for number in runs if number)
-    points = [(number, value) for number in steps for value in runs[number]]
-    before = [point for point in points if point[0] < steps[-1]]
-    largest = float(np.mean(runs[steps[-1]]))
-    check = fit_power_law(*zip(*before, strict=True), [steps[-1]]) if len(steps) > 2 else None
+    x = np.array([number for number in steps for _ in runs[number]])
+    y = np.array([value for number in steps for value in runs[number]])
+    before = x < steps[-1]
+    check = fit_power_law(x[before], y[before], [steps[-1]]) if len(steps) > 2 else None
     return {
         "srcc": {str(number): list(values) for number, values in runs.items()},
-        "law": fit_power_law(*zip(*points, strict=True), [factor * steps[-1] for factor in BEYOND]),
-        "check": None if check is None else {**check["expected"][str(steps[-1])], "measured": largest},
+        "law": fit_power_law(x, y, [factor * steps[-1] for factor in BEYOND]),
+        "check": None
+        if check is None
+        else {**check["expected"][str(steps[-1])], "measured": float(np.mean(runs[steps[-1]]))},
     }
 
 

@@ -114,7 +114,7 @@ def _compare(name: str, treated: Floats, control: Floats, drawn: Floats) -> dict
     change = float(treated.mean() - control.mean())
     changes = drawn[:, 0] - drawn[:, 1]
     interval = _interval(changes)
-    # A change relative to a correlation of 0 or less says nothing.
+    # A change relative to a correlation that may be 0 or less says nothing.
     positive = control.mean() > 0 and bool((drawn[:, 1] > 0).all())
     gain = -change if name in ERRORS else change
     return {
@@ -124,7 +124,7 @@ def _compare(name: str, treated: Floats, control: Floats, drawn: Floats) -> dict
         "control_runs": [_finite(value) for value in control],
         "change": _finite(change),
         "change_interval": interval,
-        "relative_change": _finite(change / control.mean()) if control.mean() > 0 else None,
+        "relative_change": _finite(change / control.mean()) if positive else None,
         "relative_change_interval": _interval(changes / drawn[:, 1]) if positive else None,
         **paired_tests(treated, control),
         "better": "treated" if gain > 0 else "control" if gain < 0 else "neither",

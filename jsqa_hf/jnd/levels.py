@@ -16,15 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-# Parameters of method B, ITU-T P.56 clause 8.3.
-TIME_CONSTANT_S = 0.03
-HANGOVER_S = 0.2
-MARGIN_DB = 15.9
-THRESHOLD_RATIO = 2.0
-
-# Exponent of the lowest threshold, relative to the RMS amplitude: 18 dB below it, so more than the margin below any
-# active level that can come out (the active level is never below the RMS level).
-_LOWEST_EXPONENT = -3
+from ..speech_activity import HANGOVER_S, TIME_CONSTANT_S, find_active_level
 
 # The envelope changes within tens of milliseconds, so it is followed from millisecond to millisecond.
 _ENVELOPE_RATE = 1000
@@ -95,7 +87,7 @@ def active_speech_level(samples: NDArray[Any], sampling_rate: int) -> ActiveSpee
     rms_dbov = 10 * math.log10(mean_square)
     step = max(1, min(sampling_rate // _ENVELOPE_RATE, samples.size))
     envelope = _envelope(_magnitudes(samples, step) / math.sqrt(mean_square), sampling_rate / step)
-    excess_db = _active_excess_db(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
+    excess_db, _ = find_active_level(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
     return ActiveSpeechLevel(rms_dbov + excess_db, rms_dbov, 10 ** (-excess_db / 10))
 
 
@@ -133,31 +125,3 @@ def _envelope(magnitudes: NDArray[np.float64], rate: float) -> NDArray[np.float6
     """Smooth by two cascaded exponential averages, written as one filter with a double pole."""
     pole = math.exp(-1 / (TIME_CONSTANT_S * rate))
     return lfilter([(1 - pole) ** 2], [1, -2 * pole, pole**2], magnitudes)
-
-
-def _active_excess_db(envelope: NDArray[np.float64], hangover: int) -> float:
-    """Return by how many dB the active level exceeds the RMS level, for a signal of RMS 1."""
-    previous: tuple[float, float] | None = None
-    exponent = _LOWEST_EXPONENT
-    while True:
-        threshold = THRESHOLD_RATIO**exponent
-        active = _active_samples(envelope, threshold, hangover)
-        if active == 0:
-            return previous[0] if previous else 0.0
-        level_db = 10 * math.log10(envelope.size / active)
-        surplus_db = level_db - 20 * math.log10(threshold) - MARGIN_DB
-        if surplus_db <= 0 and previous:
-            fraction = previous[1] / (previous[1] - surplus_db)
-            return previous[0] + fraction * (level_db - previous[0])
-        previous = level_db, surplus_db
-        exponent += 1
-
-
-def _active_samples(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:
-    """Count the values at or above the threshold, and up to `hangover` samples after each such stretch."""
-    above = envelope >= threshold
-    edges = np.flatnonzero(above[1:] != above[:-1]) + 1
-    edges = edges[0 if above[0] else 1 :]
-    falling = edges[0::2]
-    rising_or_end = np.append(edges[1::2], above.size)[: falling.size]
-    return int(np.count_nonzero(above) + np.minimum(rising_or_end - falling, hangover).sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -10,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..scoring import FileScore
+from ..score_engine import FileScore
+from ..score_tables import read_rows
 
 __all__ = ["Results", "read_results"]
 
@@ -47,15 +47,15 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
     name = os.fspath(path)
     files: list[FileScore] = []
     metadata: dict[str, dict[str, str]] = {}
-    for line, row in _rows(name):
+    for place, row in _rows(name):
         file = _locate(_text(row["file"]), root)
         if file in metadata:
-            raise ValueError(f"{name}, line {line}: {file} is there twice; keep one row for every file")
-        scores = _scores(row, f"{name}, line {line}")
+            raise ValueError(f"{place}: {file} is there twice; keep one row for every file")
+        scores = _scores(row, place)
         error = _text(row.get("error")) or None
         if "mos" not in scores:
             scores, error = {}, error or "has no score in the file of results"
-        duration_s = _number(row, "duration_s", f"{name}, line {line}")
+        duration_s = _number(row, "duration_s", place)
         curve = row.get("curve") if isinstance(row.get("curve"), list) else None
         files.append(FileScore(file, scores, duration_s, error, curve))
         known = {"file", "error", "duration_s", "curve", *_score_columns(row)}
@@ -65,48 +65,22 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
     return Results(files, metadata)
 
 
-def _rows(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the number of the line where each ends."""
-    if name.lower().endswith(".parquet"):
-        import pyarrow.parquet
-
-        table = pyarrow.parquet.read_table(name)
-        for line, row in enumerate(table.to_pylist(), start=1):
-            yield line, _checked(row, name)
-        return
-    # As `jsqa score` writes file names that aren't UTF-8; spreadsheets put a byte order mark in front.
-    with open(name, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        if name.lower().endswith(".jsonl"):
-            for line, text in enumerate(stream, start=1):
-                if text.strip():
-                    yield line, _checked(_json_object(text, f"{name}, line {line}"), f"{name}, line {line}")
-            return
-        reader = csv.DictReader(stream)
-        _checked(dict.fromkeys(reader.fieldnames or ()), name)
-        for row in reader:
-            if row.pop(None, None) is not None:  # type: ignore[call-overload]
-                raise ValueError(f"{name}, line {reader.line_num}: has more cells than the first line has columns")
-            yield reader.line_num, {key: value or "" for key, value in row.items()}
-
-
-def _json_object(text: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{place}: is not JSON ({error}); a name that ends in .jsonl promises JSON lines") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: must be an object with the keys 'file' and 'mos'")
-    return row
-
-
-def _checked(row: dict[str, Any], place: str) -> dict[str, Any]:
-    missing = [column for column in ("file", "mos") if column not in row]
-    if missing:
-        raise ValueError(
-            f"{place}: the column {missing[0]!r} is missing among {sorted(map(str, row))}; jsqa score --output writes "
-            "files with the columns that are needed, separated by commas"
-        )
-    return row
+def _rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows that have what is needed, each with its place for messages."""
+    suffix = os.path.splitext(name)[1].lower()
+    for line, row in read_rows(name, suffix[1:] if suffix in (".jsonl", ".parquet") else "csv"):
+        place = f"{name}, line {line}"
+        if not isinstance(row, dict):
+            raise ValueError(f"{place}: must be an object with the keys 'file' and 'mos'")
+        missing = [column for column in ("file", "mos") if column not in row]
+        if missing:
+            raise ValueError(
+                f"{place}: the column {missing[0]!r} is missing among {sorted(map(str, row))}; jsqa score --output "
+                "writes files with the columns that are needed, separated by commas"
+            )
+        if None in row:
+            raise ValueError(f"{place}: has more cells than the first line has columns")
+        yield place, row
 
 
 def _score_columns(row: dict[str, Any]) -> list[str]:
