@@ -28,10 +28,11 @@ from peers import PEERS, SAMPLING_RATE, LoadedPeer
 from scipy import stats
 from tqdm import tqdm
 
-from jsqa_hf.feature_extraction_jsqa import resample, to_mono
 from jsqa_hf.jnd import loop_to_length, mix_at_snr
 from jsqa_hf.metrics import p1401_metrics
+from jsqa_hf.resampling import resample
 from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.waveforms import to_mono
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "examples" / "data"

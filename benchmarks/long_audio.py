@@ -26,7 +26,7 @@ import torch
 from jsqa_hf import windows
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.cli import main as main_of_jsqa
-from jsqa_hf.feature_extraction_jsqa import resample
+from jsqa_hf.resampling import resample
 from jsqa_hf.scoring import load_pipeline
 
 DATA = Path(__file__).parents[1] / "examples" / "data"

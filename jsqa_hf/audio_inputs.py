@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 
 from .audio import AudioDecodingError, AudioStream, open_audio
 
@@ -51,7 +51,7 @@ def open_input(inputs: Any, default_rate: int) -> Iterator[AudioStream]:
     elif hasattr(inputs, "get_all_samples"):
         decoded = inputs.get_all_samples()
         yield _stream_of_array(_as_array(decoded.data), decoded.sample_rate)
-    elif isinstance(inputs, np.ndarray | torch.Tensor):
+    elif isinstance(inputs, np.ndarray) or _is_tensor(inputs):
         yield _stream_of_array(_as_array(inputs), default_rate)
     else:
         raise TypeError(
@@ -62,9 +62,9 @@ def open_input(inputs: Any, default_rate: int) -> Iterator[AudioStream]:
 
 def is_collection(inputs: Any) -> bool:
     """Whether this is a collection of inputs: an iterator, or a lazy column of `datasets`."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | np.ndarray | torch.Tensor | AudioStream):
+    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | np.ndarray | AudioStream):
         return False
-    if hasattr(inputs, "get_all_samples") or isinstance(inputs, torch.utils.data.Dataset):
+    if hasattr(inputs, "get_all_samples") or _is_tensor(inputs) or _is_torch_dataset(inputs):
         return False
     return isinstance(inputs, Iterable)
 
@@ -124,12 +124,24 @@ def _fetch(address: str) -> bytes:
 
 def _as_array(samples: Any) -> np.ndarray:
     """Numbers of any kind as an array; lists carry no type, so they are taken as full scale 1, not as integer PCM."""
-    if isinstance(samples, torch.Tensor):
+    if _is_tensor(samples):
         samples = samples.detach().cpu()
-        return (samples.float() if samples.dtype == torch.bfloat16 else samples).numpy()
+        # NumPy has no bfloat16.
+        return (samples.float() if samples.dtype.is_floating_point and samples.itemsize == 2 else samples).numpy()
     if isinstance(samples, list | tuple):
         return np.asarray(samples, dtype=np.float32)
     return np.asarray(samples)
+
+
+def _is_tensor(value: Any) -> bool:
+    # Nobody can have one who hasn't imported torch, which takes seconds.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _is_torch_dataset(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.utils.data.Dataset)
 
 
 def _stream_of_array(samples: np.ndarray, sampling_rate: Any, name: str = "") -> AudioStream:

@@ -6,16 +6,27 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from .audio_files import NothingFound
+    from .onnx_rater import OnnxRater
     from .pipeline_jsqa import SpeechQualityPipeline
     from .scoring import FileScore
 
-__all__ = ["add_model_options", "add_rating_options", "load_rater", "positive", "rate_files", "shows_progress"]
+__all__ = [
+    "add_model_options",
+    "add_rating_options",
+    "load_graph",
+    "load_rater",
+    "positive",
+    "rate_files",
+    "rates_without_torch",
+    "shows_progress",
+]
 
 
 def positive(text: str) -> int:
@@ -52,6 +63,27 @@ def add_rating_options(parser: Any) -> None:
     parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
 
 
+def rates_without_torch(arguments: argparse.Namespace) -> bool:
+    """Whether the model is a graph that runs on the CPU in one process: then torch, slow to start, isn't needed."""
+    from .onnx_graph import is_onnx_model
+
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    is_graph = arguments.model is not None and is_onnx_model(arguments.model)
+    return is_graph and alone and arguments.dtype is None and arguments.device in (None, "cpu")
+
+
+def load_graph(arguments: argparse.Namespace) -> OnnxRater:
+    """The graph that the options tell, where `rates_without_torch` is true.
+
+    Raises:
+        UsageError: it can't be loaded.
+    """
+    from .onnx_rater import load_onnx_rater
+
+    with _errors_of_loading():
+        return load_onnx_rater(arguments.model)
+
+
 def load_rater(arguments: argparse.Namespace, device: str | None = None) -> SpeechQualityPipeline:
     """The MOS model that the options tell.
 
@@ -65,8 +97,14 @@ def load_rater(arguments: argparse.Namespace, device: str | None = None) -> Spee
     from .scoring import load_pipeline
 
     _return_freed_memory()
-    try:
+    with _errors_of_loading():
         return load_pipeline(arguments.model, device or arguments.device, arguments.dtype)
+
+
+@contextmanager
+def _errors_of_loading() -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
         raise UsageError(f"the model can't be loaded: {one_line(error)}") from error
 

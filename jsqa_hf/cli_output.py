@@ -43,10 +43,17 @@ def open_output(path: str | None, format_name: str) -> Iterator[TextIO]:
 
 
 @contextmanager
-def only_our_messages() -> Iterator[None]:
-    """Keep the loading reports, progress bars and warnings of libraries from the terminal."""
+def only_our_messages(of_transformers: bool = True) -> Iterator[None]:
+    """Keep the loading reports, progress bars and warnings of libraries from the terminal.
+
+    Args:
+        of_transformers: whether transformers will be used; it is imported then.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if not of_transformers:
+            yield
+            return
         # Before transformers: it sees to it that a torchaudio that doesn't load does no harm there.
         import_module(".scoring", __package__)
         from huggingface_hub import utils as hub

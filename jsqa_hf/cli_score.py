@@ -11,15 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
-from .cli_options import add_rating_options, load_rater, positive, shows_progress
+from .cli_options import (
+    add_rating_options,
+    load_graph,
+    load_rater,
+    positive,
+    rates_without_torch,
+    shows_progress,
+)
 from .cli_output import complain, only_our_messages, open_output
 from .score_formats import FORMATS, make_writer, printable
 
 if TYPE_CHECKING:
+    from .audio_files import NothingFound
+    from .onnx_rater import OnnxRater
     from .pipeline_jsqa import SpeechQualityPipeline
+    from .score_engine import FileScore
     from .score_processes import Processes
     from .score_results import ResultsFile
-    from .scoring import FileScore, NothingFound
 
 _EXAMPLES = """\
 examples:
@@ -76,7 +85,7 @@ def run_score(arguments: argparse.Namespace) -> int:
     format_name = arguments.format or _default_format(arguments.output)
     arguments.curve = arguments.curve or arguments.curve_step is not None
     _check_output(arguments, format_name)
-    with only_our_messages():
+    with only_our_messages(of_transformers=not rates_without_torch(arguments)):
         from .score_processes import launched_processes
 
         with launched_processes() as processes:
@@ -86,27 +95,32 @@ def run_score(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace, format_name: str, processes: Processes) -> int:
     """Rate this process's share of the files; returns the number of failed ones, those of all for the main process."""
-    from .scoring import output_names, score_files
+    from .score_engine import rate_paths
+    from .windowed_scores import mos_first
 
     if processes.count > 1 and not _is_kept(arguments, format_name):
         _refuse("several processes need --output FILE with the format csv, jsonl or parquet", processes)
-    pipeline = load_rater(arguments, processes.device(arguments.device))
+    rater: OnnxRater | SpeechQualityPipeline
+    if rates_without_torch(arguments):
+        rater = load_graph(arguments)
+    else:
+        rater = load_rater(arguments, processes.device(arguments.device))
     try:
-        pipeline._sanitize_parameters(**_parameters(arguments))
+        rater.check_parameters(**_parameters(arguments))
     except (TypeError, ValueError) as error:
         _refuse(str(error), processes)
     with ExitStack() as stack:
         if _is_kept(arguments, format_name):
-            results = _results_file(arguments, format_name, pipeline, processes)
+            results = _results_file(arguments, format_name, rater, processes)
             known_failures, paths, total = _missing_files(arguments, results, processes)
             write = stack.enter_context(results.writer(processes.index))
         else:
             results, known_failures = None, []
             paths, total = _listed(arguments, _unique(arguments.paths, lambda _: True))
             stream = stack.enter_context(open_output(arguments.output, format_name))
-            write = make_writer(format_name, stream, output_names(pipeline), curve=arguments.curve)
+            write = make_writer(format_name, stream, mos_first(rater.output_names), curve=arguments.curve)
         threads = {"batch_size": arguments.batch_size, "num_workers": arguments.num_workers}
-        scores = score_files(paths, pipeline, **threads, **_parameters(arguments))
+        scores = rate_paths(paths, rater, **threads, **_parameters(arguments))
         show = shows_progress(arguments) and processes.is_main
         failed = _write_results(scores, write, total, show)
     failed = processes.total(failed + len(known_failures))
@@ -153,16 +167,19 @@ def _check_output(arguments: argparse.Namespace, format_name: str) -> None:
 
 
 def _results_file(
-    arguments: argparse.Namespace, format_name: str, pipeline: SpeechQualityPipeline, processes: Processes
+    arguments: argparse.Namespace,
+    format_name: str,
+    rater: OnnxRater | SpeechQualityPipeline,
+    processes: Processes,
 ) -> ResultsFile:
     from .score_results import ResultsFile, describe_model
-    from .scoring import output_names
+    from .windowed_scores import mos_first
 
     results = ResultsFile(
         arguments.output,
         format_name,
-        output_names(pipeline),
-        {**describe_model(pipeline), **_parameters(arguments)},
+        mos_first(rater.output_names),
+        {**describe_model(rater), **_parameters(arguments)},
         curve=arguments.curve,
         processes=processes.count,
     )

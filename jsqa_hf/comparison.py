@@ -233,12 +233,12 @@ class Comparer:
     def _project_window(self, window: dict[str, Any]) -> dict[str, Any]:
         """The window as `WeightedMean` takes it, with its projection in the place of the scores."""
         inputs = {key: window[key].to(self.pipeline.device) for key in ("input_values", "attention_mask")}
-        projections = self.model(**inputs, return_loss=False, return_dict=True).projections.double().cpu()
-        return {**window, "scores": projections, "variances": torch.zeros_like(projections)}
+        projections = self.model(**inputs, return_loss=False, return_dict=True).projections.double().cpu().numpy()
+        return {**window, "scores": projections, "variances": np.zeros_like(projections)}
 
 
 def _direction(mean: WeightedMean) -> Projection:
-    total = mean.result()[0].numpy()
+    total = mean.result()[0]
     length = np.linalg.norm(total)
     if not 0 < length < math.inf:
         raise ValueError("the contrastive model gives no finite projection; check its weights and its number format")

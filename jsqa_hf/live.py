@@ -63,15 +63,10 @@ class LiveScorer:
         self._pipeline = load_pipeline(model, device)
         if not parameters.pop("curve", True):
             raise ValueError("`curve` can't be switched off: it is what a stream is rated for")
-        preprocess, _, postprocess = self._pipeline._sanitize_parameters(**parameters)
-        preprocess, postprocess = (
-            {**self._pipeline._preprocess_params, **preprocess},
-            {**self._pipeline._postprocess_params, **postprocess},
-        )
+        preprocess, postprocess = self._pipeline.call_parameters(**parameters)
         self._confidence = postprocess.get("confidence", 0.95)
-        self._windower: Windower | None = Windower(
+        self._windower: Windower | None = self._pipeline.windower(
             whole_rate(sampling_rate),
-            self._pipeline.model.config.sampling_rate,
             preprocess.get("window_s", 30.0),
             preprocess.get("curve_step_s", 1.0),
         )
@@ -120,7 +115,7 @@ class LiveScorer:
                 if output is not None:
                     self._whole.add(output)
             elif output is None:
-                updates += unrated(window.cells, self._pipeline.model.config.mos_output_names)
+                updates += unrated(window.cells, self._pipeline.output_names)
             else:
                 rated = self._pipeline.name_scores(output["scores"][0], output["variances"][0], self._confidence)
                 updates += steps_of(output, rated)

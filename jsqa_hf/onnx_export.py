@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import JSQAForMOSRegression, modeling_jsqa
-from .onnx_model import MODEL_NAME, OnnxForMOSRegression, explain_missing, load_onnx_model
+from .onnx_graph import MODEL_NAME, explain_missing
+from .onnx_model import OnnxForMOSRegression, load_onnx_model
 
 __all__ = ["MAXIMUM_DIFFERENCE", "ExportedModel", "export_onnx", "largest_difference"]
 
@@ -78,7 +79,7 @@ def export_onnx(
     if find_spec("onnxscript") is None or find_spec("onnxruntime") is None:
         raise ImportError(explain_missing())
     if isinstance(model, OnnxForMOSRegression):
-        raise ValueError(f"{model.path}: is an ONNX graph already; export the checkpoint that it was made from")
+        raise ValueError(f"{model.graph.path}: is an ONNX graph already; export the checkpoint that it was made from")
     path = _graph_path(output)
     model = copy.deepcopy(model).cpu().float().eval()
     path.parent.mkdir(parents=True, exist_ok=True)

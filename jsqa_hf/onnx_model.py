@@ -13,27 +13,9 @@ from torch import Tensor
 from transformers.utils.generic import can_return_tuple
 
 from . import JSQAConfig, JSQAForMOSRegression, JSQAMOSOutput
+from .onnx_graph import MODEL_NAME, OnnxGraph, open_graph
 
-__all__ = ["MODEL_NAME", "OnnxForMOSRegression", "explain_missing", "is_onnx_model", "load_onnx_model"]
-
-MODEL_NAME = "model.onnx"
-"""Name of the graph in a folder."""
-
-_OUTPUTS = ("scores", "variances", "embeddings")
-
-
-def explain_missing() -> str:
-    """What to do where the packages are missing."""
-    return 'ONNX needs further packages: pip install "jsqa_hf[onnx]"'
-
-
-def is_onnx_model(model: str | os.PathLike[str]) -> bool:
-    """Whether this is a file named `*.onnx`, or a folder that has a graph and no other weights."""
-    path = Path(model)
-    if path.suffix == ".onnx" and not path.is_dir():
-        return True
-    has_other_weights = any((path / name).exists() for name in ("model.safetensors", "model.safetensors.index.json"))
-    return (path / MODEL_NAME).is_file() and not has_other_weights
+__all__ = ["OnnxForMOSRegression", "load_onnx_model"]
 
 
 def load_onnx_model(
@@ -54,30 +36,9 @@ def load_onnx_model(
         FileNotFoundError: there is no graph, or no configuration beside it.
         ValueError: the graph can't be loaded, or isn't one of JSQA.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(explain_missing()) from error
-    path = Path(model)
-    path = path / MODEL_NAME if path.is_dir() else path
-    for needed in (path, path.with_name("config.json")):
-        if not needed.is_file():
-            raise FileNotFoundError(f"{needed}: no such file; `jsqa export` writes the graph and its configuration")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
-    # Warnings about the graph are nothing that a user could mend.
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=list(providers or ["CPUExecutionProvider"])
-        )
-    except Exception as error:
-        raise ValueError(f"{path}: ONNX Runtime can't load it ({' '.join(str(error).split())})") from error
-    names = tuple(output.name for output in session.get_outputs())
-    if names != _OUTPUTS:
-        raise ValueError(f"{path}: has the outputs {names}, not {_OUTPUTS} as `jsqa export` writes them")
-    config = JSQAConfig.from_pretrained(path.parent)
-    return OnnxForMOSRegression(config, session, path).eval()
+    graph = open_graph(model, torch.get_num_threads() if threads is None else threads, providers)
+    config = JSQAConfig.from_pretrained(graph.path.parent)
+    return OnnxForMOSRegression(config, graph).eval()
 
 
 class OnnxForMOSRegression(JSQAForMOSRegression):
@@ -85,17 +46,14 @@ class OnnxForMOSRegression(JSQAForMOSRegression):
 
     Args:
         config: of the exported model.
-        session: `onnxruntime.InferenceSession`.
-        path: of the graph.
+        graph: its weights.
     """
 
-    def __init__(self, config: JSQAConfig, session: Any, path: Path) -> None:
+    def __init__(self, config: JSQAConfig, graph: OnnxGraph) -> None:
         # Past the constructor that makes the weights.
         super(JSQAForMOSRegression, self).__init__(config)
         self.num_labels = len(config.mos_output_names)
-        self.session = session
-        self.path = path
-        self.shortest_samples = int(session.get_modelmeta().custom_metadata_map["shortest_samples"])
+        self.graph = graph
 
     @property
     def device(self) -> torch.device:
@@ -127,19 +85,11 @@ class OnnxForMOSRegression(JSQAForMOSRegression):
         wanted = sorted(name for name, value in kwargs.items() if value is not None and value is not False)
         if wanted:
             raise ValueError(f"a model in ONNX only rates; it doesn't take {', '.join(wanted)}")
-        if input_values.ndim != 2:
-            raise ValueError(f"`input_values` must be (batch, samples), but has shape {tuple(input_values.shape)}")
-        if input_values.shape[-1] < self.shortest_samples:
-            raise ValueError(
-                f"clips of {input_values.shape[-1]} samples are too short: give at least {self.shortest_samples}"
-            )
         if attention_mask is None:
             attention_mask = torch.ones_like(input_values, dtype=torch.long)
-        inputs = {
-            "input_values": input_values.detach().cpu().float().numpy(),
-            "attention_mask": attention_mask.detach().cpu().long().numpy(),
-        }
-        outputs = self.session.run(list(_OUTPUTS), inputs)
+        outputs = self.graph.run(
+            input_values.detach().cpu().float().numpy(), attention_mask.detach().cpu().long().numpy()
+        )
         scores, variances, embeddings = (torch.from_numpy(values).to(input_values.device) for values in outputs)
         return JSQAMOSOutput(scores=scores, variances=variances, embeddings=embeddings)
 
@@ -147,5 +97,5 @@ class OnnxForMOSRegression(JSQAForMOSRegression):
         """Copy the graph and its configuration into a folder."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.path, folder / MODEL_NAME)
+        shutil.copyfile(self.graph.path, folder / MODEL_NAME)
         self.config.to_json_file(folder / "config.json")

@@ -5,46 +5,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 from transformers.pipelines.base import ChunkPipeline
 
-from .audio import AudioStream
-from .audio_inputs import is_collection, open_input
-from .windowed_scores import WeightedMean, as_scores, curve_of
-from .windows import Window, Windower
+from .audio_inputs import is_collection
+from .window_rater import MAXIMUM_DURATION_S, MODEL_INPUTS, SILENCE_DBFS, WINDOW_S, WindowRater
 
 __all__ = ["MAXIMUM_DURATION_S", "SILENCE_DBFS", "SpeechQualityPipeline", "WINDOW_S"]
 
-# The clip length that JSQA was trained with (arXiv 2507.11636).
-WINDOW_S = 30.0
 
-# A swing of one step of 16-bit PCM to either side is -90.3 dBFS: below there is no sound in the file.
-SILENCE_DBFS = -90.0
-
-# Our choice: more than a recorder runs for by itself. Silence is compressed to so little that a small file can hold
-# years, which would keep a run busy for as long as anybody waits.
-MAXIMUM_DURATION_S = 48 * 3600.0
-
-# The feature extractor refuses clips below 50 ms.
-_MINIMUM_WINDOW_S = 0.1
-
-# Our choice: within a tenth of a second nobody can tell one quality from another.
-_MINIMUM_STEP_S = 0.1
-
-_TENSORS = ("input_values", "attention_mask")
-
-
-class SpeechQualityPipeline(ChunkPipeline):
+class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
     """Rates the quality of speech without a reference.
 
-    A clip of at most `window_s` is rated as it is. Longer audio is read block by block, in bounded memory, and rated
-    in overlapping windows of that length (see `jsqa_hf.windows`). It gets the means over its windows, weighted by the
-    seconds of active speech (after ITU-T P.56, see `jsqa_hf.speech_activity`) that each stands for. Windows of digital
-    silence (see `SILENCE_DBFS`) are left out, as there is nothing in them to rate.
+    Clips longer than `window_s` are rated in windows, see `jsqa_hf.window_rater.WindowRater`.
 
     Args:
         model: a `JSQAForMOSRegression` that has an output named `"mos"`.
@@ -92,10 +70,10 @@ class SpeechQualityPipeline(ChunkPipeline):
             )
         if self.feature_extractor is None:
             raise ValueError("the feature extractor is missing; pass feature_extractor=JSQAFeatureExtractor()")
-        if self.feature_extractor.sampling_rate != self._model_rate:
+        if self.feature_extractor.sampling_rate != self.sampling_rate:
             raise ValueError(
                 f"the feature extractor gives {self.feature_extractor.sampling_rate} Hz, but the model was trained at "
-                f"{self._model_rate} Hz; use the feature extractor that was saved with the model"
+                f"{self.sampling_rate} Hz; use the feature extractor that was saved with the model"
             )
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
@@ -142,141 +120,55 @@ class SpeechQualityPipeline(ChunkPipeline):
             return super().__call__((item for item in inputs), **kwargs)
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(
-        self,
-        window_s: float | None = None,
-        confidence: float | None = None,
-        curve: bool | None = None,
-        curve_step_s: float | None = None,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        preprocess_parameters, postprocess_parameters = {}, {}
-        for name, seconds, lowest in (
-            ("window_s", window_s, _MINIMUM_WINDOW_S),
-            ("curve_step_s", curve_step_s, _MINIMUM_STEP_S),
-        ):
-            if seconds is not None:
-                if not lowest <= seconds < math.inf:
-                    raise ValueError(f"`{name}` must be at least {lowest} seconds, but is {seconds}")
-                preprocess_parameters[name] = float(seconds)
-        if curve is not None:
-            preprocess_parameters["curve"] = bool(curve)
-        postprocess_parameters = {key: value for key, value in preprocess_parameters.items() if key != "window_s"}
-        if confidence is not None:
-            if not 0.0 < confidence < 1.0:
-                raise ValueError(f"`confidence` must lie between 0 and 1, such as 0.95, but is {confidence}")
-            postprocess_parameters["confidence"] = float(confidence)
+    def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess_parameters, postprocess_parameters = self.check_parameters(**parameters)
         return preprocess_parameters, {}, postprocess_parameters
 
-    def preprocess(
-        self, inputs: Any, window_s: float = WINDOW_S, curve: bool = False, curve_step_s: float = 1.0
-    ) -> Iterator[dict[str, Any]]:
-        """Read an input and yield its windows as they are complete.
-
-        Args:
-            inputs, window_s, curve, curve_step_s: see `__call__`.
-
-        Yields:
-            Model inputs of shape (1, samples), and what `postprocess` needs to know about the window: `purpose`
-            (`"summary"` or `"curve"`), `start_s` and `duration_s` in the audio, `cells` (start and end of what it
-            stands for), `speech_s` (seconds of active speech in its cells) and `speech_of_cells` (the same for each
-            cell), `read_s` (how much of the audio has been read; in the last window all), and `is_last`.
-
-        Raises:
-            ValueError, TypeError: see `__call__`.
-        """
-        with open_input(inputs, self._model_rate) as stream:
-            try:
-                windower = Windower(stream.sampling_rate, self._model_rate, window_s, curve_step_s if curve else None)
-                pending = None
-                for window in _windows_of(stream, windower):
-                    features = self.prepare_window(window)
-                    if features is None:
-                        continue
-                    if pending is not None:
-                        yield {**pending, "is_last": False}
-                    pending = features
-                if pending is None:
-                    raise self.silence_error()
-            except ValueError as error:
-                if not stream.name:
-                    raise
-                raise ValueError(f"{stream.name}: {error}") from error
-            yield {**pending, "read_s": stream.frames_read / stream.sampling_rate, "is_last": True}
-
-    def prepare_window(self, window: Window) -> dict[str, Any] | None:
-        """Make what `preprocess` yields of a window, or None where there is nothing to rate in it."""
-        if window.purpose == "curve" and not any(window.speech_s):
-            return None
-        features = self.feature_extractor(window.samples, sampling_rate=window.sampling_rate, return_tensors="pt")
-        if _is_silent(features["input_values"]):
-            return None
-        return {
-            **features,
-            "purpose": window.purpose,
-            "start_s": window.start_s,
-            "duration_s": features["input_values"].shape[-1] / self._model_rate,
-            "cells": window.cells,
-            "speech_s": sum(window.speech_s),
-            "speech_of_cells": window.speech_s,
-            "read_s": window.end_s,
-        }
-
-    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        about = {key: value for key, value in model_inputs.items() if key not in _TENSORS}
-        outputs = self.model(**{key: model_inputs[key] for key in _TENSORS})
-        return {"scores": outputs.scores, "variances": outputs.variances, **about}
-
-    def postprocess(
-        self,
-        model_outputs: Sequence[dict[str, Any]],
-        confidence: float = 0.95,
-        curve: bool = False,
-        curve_step_s: float = 1.0,
-    ) -> dict[str, Any]:
-        """Average the windows of one input, see `__call__`."""
-        whole = WeightedMean()
-        for output in model_outputs:
-            if output["purpose"] == "summary":
-                whole.add(output)
-        scores: dict[str, Any] = self.name_scores(*whole.result(), confidence)
-        if curve:
-            rated = (
-                (output, self.name_scores(output["scores"][0], output["variances"][0], confidence))
-                for output in model_outputs
-                if output["purpose"] == "curve"
-            )
-            whole_s = max(output["read_s"] for output in model_outputs)
-            scores["curve"] = curve_of(rated, self.model.config.mos_output_names, curve_step_s, whole_s)
-        return scores
-
-    def name_scores(self, scores: torch.Tensor, variances: torch.Tensor, confidence: float) -> dict[str, float]:
-        """Scores and variances, (outputs,) each, as the dict of scores and intervals that `__call__` tells."""
-        config = self.model.config
-        return as_scores(scores, variances, config.mos_output_names, config.mos_score_range, confidence)
-
-    def silence_error(self) -> ValueError:
-        """What to raise for audio in which there is nothing to rate."""
-        return ValueError(
-            f"digital silence cannot be rated (after mixing to mono at {self._model_rate} Hz nothing exceeds "
-            f"{SILENCE_DBFS:.0f} dBFS)"
-        )
-
     @property
-    def _model_rate(self) -> int:
+    def sampling_rate(self) -> int:
+        """See `WindowRater`."""
         return self.model.config.sampling_rate
 
+    @property
+    def output_names(self) -> list[str]:
+        """See `WindowRater`."""
+        return self.model.config.mos_output_names
 
-def _windows_of(stream: AudioStream, windower: Windower) -> Iterator[Window]:
-    for block in stream:
-        yield from windower.feed(block)
-        if windower.duration_s > MAXIMUM_DURATION_S:
-            raise ValueError(
-                f"lasts longer than {MAXIMUM_DURATION_S / 3600:.4g} hours; if it is a recording, cut it into parts"
-            )
-    yield from windower.finish()
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """See `WindowRater`."""
+        return self.model.config.mos_score_range
 
+    @property
+    def cores(self) -> int:
+        """See `WindowRater`."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 0
 
-def _is_silent(input_values: torch.Tensor) -> bool:
-    # Half of the swing instead of the peak: a constant offset makes no sound.
-    swing = (input_values.max() - input_values.min()) / 2
-    return bool(swing < 10 ** (SILENCE_DBFS / 20))
+    def limit_cores(self, cores: int) -> None:
+        """See `WindowRater`."""
+        # The setting is each thread's own.
+        torch.set_num_threads(cores)
+
+    def extract(self, samples: NDArray[Any], sampling_rate: int) -> Mapping[str, torch.Tensor]:
+        """See `WindowRater`."""
+        return self.feature_extractor(samples, sampling_rate=sampling_rate, return_tensors="pt")
+
+    def rate_windows(self, windows: Sequence[Mapping[str, Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See `WindowRater`."""
+        inputs = {key: pad_sequence([window[key][0] for window in windows], batch_first=True) for key in MODEL_INPUTS}
+        outputs = self.forward(inputs)
+        return outputs["scores"], outputs["variances"]
+
+    def forward(self, model_inputs: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+        """Rate windows that `preprocess` gave, one or a batch.
+
+        Returns:
+            `scores` and `variances`, arrays (batch, outputs) of float64, and what the inputs hold besides.
+        """
+        outputs = super().forward(model_inputs, **parameters)
+        return {**outputs, **{key: outputs[key].double().numpy() for key in ("scores", "variances")}}
+
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
+        about = {key: value for key, value in model_inputs.items() if key not in MODEL_INPUTS}
+        outputs = self.model(**{key: model_inputs[key] for key in MODEL_INPUTS})
+        return {"scores": outputs.scores, "variances": outputs.variances, **about}

@@ -7,6 +7,7 @@ order of the files. Threads are enough, because the libraries that decode, resam
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import signal
 import threading
@@ -14,19 +15,17 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch.nn.utils.rnn import pad_sequence
+from typing import Any
 
 from .audio import AudioDecodingError
 from .audio_files import NothingFound
 from .audio_inputs import open_input
+from .window_rater import MODEL_INPUTS, WindowRater, available_cores
 
-if TYPE_CHECKING:
-    from .pipeline_jsqa import SpeechQualityPipeline
+__all__ = ["FileScore", "ScoreEngine", "failure_reason", "make_engine", "rate_paths"]
 
-__all__ = ["FileScore", "ScoreEngine", "failure_reason"]
+# Our choice: beyond, threads wait for each other more than they gain, and each holds the activations of a window.
+_MAXIMUM_WORKERS = 16
 
 # Our choice: so many times the batch size (or the number of threads, if that is more) of windows and of files are read
 # ahead. The more, the more equal are the lengths in a batch, and the more memory is held.
@@ -94,26 +93,21 @@ class ScoreEngine:
     """Rates inputs with threads, for one pass over them.
 
     Args:
-        pipeline: rates the windows.
+        rater: makes windows and rates them.
         batch_size: how many windows go through the model together.
         num_workers: number of threads that decode, and on a CPU also of threads that rate.
-        parameters: call parameters of the pipeline.
+        parameters: call parameters of the rater.
 
     Raises:
         ValueError: a parameter is out of range.
     """
 
-    def __init__(
-        self, pipeline: SpeechQualityPipeline, batch_size: int, num_workers: int, parameters: dict[str, Any]
-    ) -> None:
-        preprocess, _, postprocess = pipeline._sanitize_parameters(**parameters)
-        self.pipeline = pipeline
+    def __init__(self, rater: WindowRater, batch_size: int, num_workers: int, parameters: dict[str, Any]) -> None:
+        self.preprocess_parameters, self.postprocess_parameters = rater.call_parameters(**parameters)
+        self.rater = rater
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.preprocess_parameters = {**pipeline._preprocess_params, **preprocess}
-        self.postprocess_parameters = {**pipeline._postprocess_params, **postprocess}
-        self._on_cpu = pipeline.device.type == "cpu"
-        self._cores = torch.get_num_threads()
+        self._cores = rater.cores
         self._capacity = _READ_AHEAD * max(batch_size, num_workers)
         # One lock for all that follows; whoever changes any of it tells the others.
         self._changed = threading.Condition()
@@ -143,7 +137,7 @@ class ScoreEngine:
         """
         self._sources = iter(sources)
         readers = self._start(self._read, self.num_workers, "read")
-        raters = self._start(self._rate, self.num_workers if self._on_cpu else 1, "rate")
+        raters = self._start(self._rate, self.num_workers if self._cores else 1, "rate")
         try:
             while (task := self._next_done()) is not None:
                 yield self._finish(task)
@@ -174,8 +168,8 @@ class ScoreEngine:
         deadline = time.monotonic() + _PATIENCE_S
         for thread in readers:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if self._on_cpu:
-            torch.set_num_threads(self._cores)
+        if self._cores:
+            self.rater.limit_cores(self._cores)
 
     def _next_done(self) -> _Task | None:
         with self._interruptions_wait():
@@ -223,7 +217,7 @@ class ScoreEngine:
         scores: dict[str, Any] = {}
         if task.error is None:
             try:
-                scores = dict(self.pipeline.postprocess(task.outputs, **self.postprocess_parameters))
+                scores = dict(self.rater.postprocess(task.outputs, **self.postprocess_parameters))
             except Exception as error:
                 task.error = failure_reason(error)
         return FileScore(task.name, scores, task.duration_s, task.error, scores.pop("curve", None))
@@ -269,11 +263,11 @@ class ScoreEngine:
         if isinstance(task.source, NothingFound):
             task.error = task.source.reason
             return
-        with open_input(task.source, self.pipeline.model.config.sampling_rate) as stream:
+        with open_input(task.source, self.rater.sampling_rate) as stream:
             # Errors must not name the file, as the result does.
             stream.name = ""
             try:
-                yield from self.pipeline.preprocess(stream, **self.preprocess_parameters)
+                yield from self.rater.preprocess(stream, **self.preprocess_parameters)
             finally:
                 task.duration_s = stream.duration_s
 
@@ -316,10 +310,9 @@ class ScoreEngine:
             chosen = set(map(id, batch))
             self._windows = deque(window for window in self._windows if id(window) not in chosen)
             self._rating += len(batch)
-            if self._on_cpu:
+            if self._cores:
                 # A core for every window, and only if there are fewer windows than cores, several cores for one.
-                # The setting is this thread's own.
-                torch.set_num_threads(max(1, self._cores // (self._rating + len(self._windows))))
+                self.rater.limit_cores(max(1, self._cores // (self._rating + len(self._windows))))
             self._changed.notify_all()
             return batch
 
@@ -332,7 +325,7 @@ class ScoreEngine:
         if not batch:
             return
         try:
-            outputs = self.pipeline.forward(_collate([window.inputs for window in batch]))
+            scores, variances = self.rater.rate_windows([window.inputs for window in batch])
         except Exception as error:
             # Nothing tells which window it was: one by one, only the culprit fails again.
             if len(batch) > 1:
@@ -342,17 +335,41 @@ class ScoreEngine:
                 batch[0].task.error = failure_reason(error)
             return
         for row, window in enumerate(batch):
-            scores, variances = (outputs[key][row : row + 1] for key in ("scores", "variances"))
-            about = {key: value for key, value in window.inputs.items() if key not in _TENSORS}
-            window.task.outputs[window.index] = {**about, "scores": scores, "variances": variances}
+            about = {key: value for key, value in window.inputs.items() if key not in MODEL_INPUTS}
+            rated = {"scores": scores[row : row + 1], "variances": variances[row : row + 1]}
+            window.task.outputs[window.index] = {**about, **rated}
 
 
-_TENSORS = ("input_values", "attention_mask")
+def make_engine(
+    rater: WindowRater, batch_size: int | None, num_workers: int | None, parameters: dict[str, Any]
+) -> ScoreEngine:
+    """A `ScoreEngine` with the defaults of `jsqa_hf.scoring.score_files`, which describes the arguments.
+
+    Raises:
+        ValueError: a parameter is out of range.
+    """
+    for name, number in (("batch_size", batch_size), ("num_workers", num_workers)):
+        if number is not None and number < 1:
+            raise ValueError(f"`{name}` must be at least 1, but is {number}")
+    if batch_size is None:
+        batch_size = 1 if rater.cores else 8
+    if num_workers is None:
+        num_workers = min(rater.cores or available_cores(), _MAXIMUM_WORKERS)
+    return ScoreEngine(rater, batch_size, num_workers, {k: v for k, v in parameters.items() if v is not None})
 
 
-def _collate(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    tensors = {key: pad_sequence([window[key][0] for window in windows], batch_first=True) for key in _TENSORS}
-    return {**tensors, **{key: [window[key] for window in windows] for key in windows[0] if key not in _TENSORS}}
+def rate_paths(
+    paths: Iterable[str | os.PathLike[str] | NothingFound],
+    rater: WindowRater,
+    *,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    **parameters: Any,
+) -> Iterator[FileScore]:
+    """Score files one after the other with a rater; see `jsqa_hf.scoring.score_files`."""
+    engine = make_engine(rater, batch_size, num_workers, parameters)
+    sources = ((path.source if isinstance(path, NothingFound) else os.fspath(path), path) for path in paths)
+    return engine.run(sources)
 
 
 def failure_reason(error: Exception) -> str:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
-
 __all__ = ["Processes", "launched_processes"]
 
 Value = TypeVar("Value")
@@ -42,6 +40,8 @@ class Processes:
         """The device of this process: accelerators of a node are dealt out in turn, unless one was asked for."""
         if asked_for is not None or self.count == 1:
             return asked_for
+        import torch
+
         accelerator = torch.accelerator.current_accelerator()
         if accelerator is None or not torch.accelerator.is_available():
             return "cpu"

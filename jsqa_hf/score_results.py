@@ -15,35 +15,44 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from . import SpeechQualityPipeline, __version__
-from .onnx_model import OnnxForMOSRegression
+from . import __version__
+from .onnx_graph import OnnxGraph
+from .onnx_rater import OnnxRater
 from .score_engine import FileScore
 from .score_formats import make_writer
 from .score_tables import file_key, read_scores, whole_size, write_scores
 
+if TYPE_CHECKING:
+    from .pipeline_jsqa import SpeechQualityPipeline
+
 __all__ = ["ResultsFile", "describe_model"]
 
 
-def describe_model(pipeline: SpeechQualityPipeline) -> dict[str, Any]:
+def describe_model(rater: OnnxRater | SpeechQualityPipeline) -> dict[str, Any]:
     """What scores depend on, apart from the audio.
 
     Returns:
-        `fingerprint`, a hash of weights and configurations, and the parameters of the pipeline.
+        `fingerprint`, a hash of weights and configurations (of a graph, of its file), the parameters that the rater
+        always passes, and `resampler` where that isn't torchaudio: scores of audio at other rates depend on it.
     """
-    model: Any = pipeline.model
-    settings = [_lasting(part.to_dict()) for part in (model.config, pipeline.feature_extractor)]
+    if isinstance(rater, OnnxRater):
+        return {"fingerprint": rater.graph.fingerprint(), "resampler": "soxr", **rater.default_parameters}
+    graph = getattr(rater.model, "graph", None)
+    fingerprint = graph.fingerprint() if isinstance(graph, OnnxGraph) else _fingerprint(rater)
+    return {"fingerprint": fingerprint, **rater.default_parameters}
+
+
+def _fingerprint(pipeline: Any) -> str:
+    import torch
+
+    settings = [_lasting(part.to_dict()) for part in (pipeline.model.config, pipeline.feature_extractor)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, weights in model.state_dict().items():
+    for name, weights in pipeline.model.state_dict().items():
         digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
         digest.update(weights.detach().cpu().contiguous().flatten().view(dtype=torch.uint8).numpy().tobytes())
-    if isinstance(model, OnnxForMOSRegression):
-        digest.update(model.path.read_bytes())
-    parameters = {**pipeline._preprocess_params, **pipeline._postprocess_params}
-    return {"fingerprint": digest.hexdigest(), **parameters}
+    return digest.hexdigest()
 
 
 # What tells how a model was saved and loaded, not what it does. The weights tell their type themselves.

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from . import (
     DEFAULT_CHECKPOINT,
     JSQAConfig,
@@ -22,8 +20,10 @@ from . import (
     SpeechQualityPipeline,
 )
 from .audio_files import AUDIO_EXTENSIONS, NothingFound, find_audio_files
-from .onnx_model import OnnxForMOSRegression, is_onnx_model, load_onnx_model
-from .score_engine import FileScore, ScoreEngine
+from .onnx_graph import is_onnx_model
+from .onnx_model import OnnxForMOSRegression, load_onnx_model
+from .score_engine import FileScore, make_engine, rate_paths
+from .windowed_scores import mos_first
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -34,10 +34,6 @@ __all__ = [
     "load_pipeline",
     "score_files",
 ]
-
-# Our choice: beyond, threads wait for each other more than they gain, and each holds the activations of a window.
-_MAXIMUM_WORKERS = 16
-
 
 AnyModel = TypeVar("AnyModel", JSQAForContrastivePretraining, JSQAForMOSRegression)
 
@@ -166,22 +162,8 @@ def score_files(
     Raises:
         OSError, ValueError: the model can't be loaded, or a parameter is out of range.
     """
-    engine = _make_engine(load_pipeline(model, device), batch_size, num_workers, parameters)
-    sources = ((path.source if isinstance(path, NothingFound) else os.fspath(path), path) for path in paths)
-    return engine.run(sources)
-
-
-def _make_engine(
-    pipeline: SpeechQualityPipeline, batch_size: int | None, num_workers: int | None, parameters: dict[str, Any]
-) -> ScoreEngine:
-    for name, number in (("batch_size", batch_size), ("num_workers", num_workers)):
-        if number is not None and number < 1:
-            raise ValueError(f"`{name}` must be at least 1, but is {number}")
-    if batch_size is None:
-        batch_size = 1 if pipeline.device.type == "cpu" else 8
-    if num_workers is None:
-        num_workers = min(torch.get_num_threads(), _MAXIMUM_WORKERS)
-    return ScoreEngine(pipeline, batch_size, num_workers, {k: v for k, v in parameters.items() if v is not None})
+    threads = {"batch_size": batch_size, "num_workers": num_workers}
+    return rate_paths(paths, load_pipeline(model, device), **threads, **parameters)
 
 
 class SpeechScorer:
@@ -221,7 +203,7 @@ class SpeechScorer:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.parameters = parameters
-        _make_engine(self.pipeline, batch_size, num_workers, parameters)
+        make_engine(self.pipeline, batch_size, num_workers, parameters)
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules with normalised weights can't be pickled, which `datasets` does to know whether it has a result.
@@ -230,10 +212,10 @@ class SpeechScorer:
         weights = None if isinstance(model, OnnxForMOSRegression) else model.state_dict()
         return {
             **{name: value for name, value in vars(self).items() if name != "pipeline"},
-            "_model": (model.path, None) if weights is None else (model.config.to_dict(), weights),
+            "_model": (model.graph.path, None) if weights is None else (model.config.to_dict(), weights),
             "_extractor": pipeline.feature_extractor.to_dict(),
             "_device": str(pipeline.device),
-            "_defaults": {**pipeline._preprocess_params, **pipeline._postprocess_params},
+            "_defaults": pipeline.default_parameters,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,16 +249,11 @@ class SpeechScorer:
             raise KeyError(
                 f"there is no column {self.column!r} among {sorted(batch)}; name it in SpeechScorer(column=)"
             )
-        engine = _make_engine(self.pipeline, self.batch_size, self.num_workers, self.parameters)
+        engine = make_engine(self.pipeline, self.batch_size, self.num_workers, self.parameters)
         rated = list(engine.run((str(row), value) for row, value in enumerate(batch[self.column])))
-        names = [f"{name}{end}" for name in output_names(self.pipeline) for end in ("", "_low", "_high")]
+        names = [f"{name}{end}" for name in mos_first(self.pipeline.output_names) for end in ("", "_low", "_high")]
         return {
             **{name: [result.scores.get(name, math.nan) for result in rated] for name in names},
             "duration_s": [math.nan if result.duration_s is None else result.duration_s for result in rated],
             "error": [result.error or "" for result in rated],
         }
-
-
-def output_names(pipeline: SpeechQualityPipeline) -> list[str]:
-    """Names of a model's outputs, `"mos"` first."""
-    return sorted(pipeline.model.config.mos_output_names, key=lambda name: name != "mos")

@@ -6,40 +6,42 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from .feature_extraction_jsqa import _KAISER_BEST, _torchaudio_for
+from .resampling import KAISER_BEST, torchaudio_for
 
 __all__ = ["StreamingResampler"]
 
 
 class StreamingResampler:
-    """Resamples mono audio piece by piece, as `jsqa_hf.feature_extraction_jsqa.resample` does the whole.
+    """Resamples mono audio piece by piece, as `jsqa_hf.resampling.resample` does the whole.
 
     The filter of torchaudio is finite, so a piece that has enough of its neighbours on both sides comes out as in the
     whole signal. Where torchaudio doesn't serve, soxr does, which keeps its own state.
 
     Args:
         orig_rate, new_rate: in Hz.
+        torchaudio: see `jsqa_hf.resampling.resample`.
     """
 
-    def __init__(self, orig_rate: int, new_rate: int) -> None:
+    def __init__(self, orig_rate: int, new_rate: int, torchaudio: bool = True) -> None:
         divisor = math.gcd(orig_rate, new_rate)
         self._from, self._to = orig_rate // divisor, new_rate // divisor
         self._soxr: Any = None
         self._filter: Any = None
         if self._from == self._to:
             return
-        torchaudio = _torchaudio_for(orig_rate, new_rate)
-        if torchaudio is None:
+        library = torchaudio_for(orig_rate, new_rate) if torchaudio else None
+        if library is None:
             import soxr
 
             self._soxr = soxr.ResampleStream(orig_rate, new_rate, 1, dtype="float32", quality="VHQ")
             return
-        options: dict[str, Any] = _KAISER_BEST
+        import torch
+
+        options: dict[str, Any] = KAISER_BEST
         # It computes its filter once; that takes longer than to filter some seconds.
-        self._filter = torchaudio.transforms.Resample(orig_rate, new_rate, dtype=torch.float32, **options)
+        self._filter = library.transforms.Resample(orig_rate, new_rate, dtype=torch.float32, **options)
         lowest = min(self._from, self._to) * options["rolloff"]
         half_width = math.ceil(options["lowpass_filter_width"] * self._from / lowest)
         # Counted in periods, of `_from` samples before and `_to` samples after.
@@ -69,6 +71,8 @@ class StreamingResampler:
         if periods <= 0:
             return np.zeros(0, np.float32)
         piece = self._pending[: 2 * margin + periods * self._from]
+        import torch
+
         with torch.inference_mode():
             resampled = self._filter(torch.from_numpy(piece)).numpy()
         self._pending = self._pending[periods * self._from :]

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["WeightedMean", "as_scores", "curve_of", "steps_of", "unrated"]
+__all__ = ["WeightedMean", "as_scores", "curve_of", "mos_first", "steps_of", "unrated"]
 
 
 class WeightedMean:
@@ -22,8 +23,8 @@ class WeightedMean:
         self._sums: dict[str, tuple[float, Any, Any]] = {"speech": (0.0, 0.0, 0.0), "time": (0.0, 0.0, 0.0)}
 
     def add(self, output: Mapping[str, Any]) -> None:
-        """Add a window: `scores` and `variances` of shape (1, outputs), `speech_s`, and `cells` or `duration_s`."""
-        scores, variances = output["scores"][0].double(), output["variances"][0].double()
+        """Add a window: `scores` and `variances`, arrays of shape (1, outputs), `speech_s` and `cells`."""
+        scores, variances = (np.asarray(output[key][0], np.float64) for key in ("scores", "variances"))
         length_s = sum(end - start for start, end in output["cells"])
         for kind, weight in (("speech", output["speech_s"]), ("time", length_s)):
             total, of_scores, of_variances = self._sums[kind]
@@ -34,7 +35,7 @@ class WeightedMean:
         """Whether no window was added."""
         return not any(total for total, _, _ in self._sums.values())
 
-    def result(self) -> tuple[Tensor, Tensor]:
+    def result(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean scores and mean variances, (outputs,) each.
 
         Raises:
@@ -47,7 +48,11 @@ class WeightedMean:
 
 
 def as_scores(
-    scores: Tensor, variances: Tensor, names: Sequence[str], scale: tuple[float, float], confidence: float
+    scores: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    names: Sequence[str],
+    scale: tuple[float, float],
+    confidence: float,
 ) -> dict[str, float]:
     """Scores with intervals by name.
 
@@ -63,10 +68,10 @@ def as_scores(
     Raises:
         ValueError: a number isn't finite.
     """
-    if not (scores.isfinite().all() and variances.isfinite().all()):
+    if not (np.isfinite(scores).all() and np.isfinite(variances).all()):
         raise ValueError("the model gives no finite score; check its weights and its number format")
-    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * variances.double().sqrt()
-    lows, highs = (scores - half_widths).clamp(min=scale[0]), (scores + half_widths).clamp(max=scale[1])
+    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(variances)
+    lows, highs = np.maximum(scores - half_widths, scale[0]), np.minimum(scores + half_widths, scale[1])
     named: dict[str, float] = {}
     for name in mos_first(names):
         index = list(names).index(name)

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .feature_extraction_jsqa import MAXIMUM_CHANNELS, MAXIMUM_PEAK, _pcm_to_float, to_mono
 from .recent_values import RecentValues
 from .speech_activity import SpeechActivity
 from .streaming_resampler import StreamingResampler
+from .waveforms import MAXIMUM_CHANNELS, MAXIMUM_PEAK, pcm_to_float, to_mono
 
 __all__ = ["CURVE_WINDOW_S", "Window", "Windower", "mix_to_mono"]
 
@@ -77,7 +77,7 @@ def mix_to_mono(samples: Any, first_frame: int = 0, sampling_rate: int = 1) -> N
     Raises:
         ValueError: another type or shape, more than 8 channels, NaN or Inf, or a peak above 8.
     """
-    array = _pcm_to_float(np.asarray(samples))
+    array = pcm_to_float(np.asarray(samples))
     if array.ndim not in (1, 2):
         raise ValueError(f"audio is (time,) or (channels, time), but has shape {array.shape}")
     if array.ndim == 2:
@@ -108,13 +108,19 @@ class Windower:
         model_rate: of the windows, in Hz; audio of at most `window_s` keeps its own rate.
         window_s: length of a window in seconds.
         curve_step_s: length of a step of quality over time in seconds; None for none.
+        torchaudio: see `jsqa_hf.resampling.resample`.
 
     Raises:
         ValueError: the sampling rate is that of no audio (below 4 kHz or above 768 kHz).
     """
 
     def __init__(
-        self, sampling_rate: int, model_rate: int, window_s: float, curve_step_s: float | None = None
+        self,
+        sampling_rate: int,
+        model_rate: int,
+        window_s: float,
+        curve_step_s: float | None = None,
+        torchaudio: bool = True,
     ) -> None:
         if not MINIMUM_RATE <= sampling_rate <= MAXIMUM_RATE:
             raise ValueError(
@@ -122,7 +128,7 @@ class Windower:
                 "check how the audio was stored"
             )
         self.sampling_rate, self.model_rate = sampling_rate, model_rate
-        self._window_s, self._step_s = window_s, curve_step_s
+        self._window_s, self._step_s, self._torchaudio = window_s, curve_step_s, torchaudio
         self._length, self._hop = round(window_s * model_rate), round(window_s * model_rate) // 2
         self._curve_length = round(CURVE_WINDOW_S * model_rate)
         period = sampling_rate // math.gcd(sampling_rate, model_rate)
@@ -193,7 +199,7 @@ class Windower:
     def _advance(self, block: NDArray[np.float32], last: bool = False) -> Iterator[Window]:
         self._activity.feed(block)
         if self._resampler is None:
-            self._resampler = StreamingResampler(self.sampling_rate, self.model_rate)
+            self._resampler = StreamingResampler(self.sampling_rate, self.model_rate, self._torchaudio)
         self._resampled.append(self._resampler.feed(block, last))
         if self._step_s is not None:
             yield from self._curve_windows(self._step_s)

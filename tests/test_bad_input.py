@@ -18,7 +18,7 @@ from bad_audio import RATE, speech_like
 from bad_input_table import CASES, Case
 from small import small_config
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, pipeline_jsqa
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, window_rater
 from jsqa_hf.cli import main
 from jsqa_hf.scoring import FileScore, find_audio_files, score_files
 
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_short_limit() -> Iterator[None]:
     """100 s are more than 48 hours, which it would take minutes to decode."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_jsqa, "MAXIMUM_DURATION_S", 100.0)
+        patch.setattr(window_rater, "MAXIMUM_DURATION_S", 100.0)
         yield
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoFeatureExtractor
 
-from jsqa_hf import JSQAFeatureExtractor, feature_extraction_jsqa
-from jsqa_hf.feature_extraction_jsqa import resample, to_mono
+from jsqa_hf import JSQAFeatureExtractor, resampling
+from jsqa_hf.resampling import resample
+from jsqa_hf.waveforms import to_mono
 
 RATE = 16000
 
@@ -92,7 +93,7 @@ def test_resampling_agrees_with_soxr(noise):
 
 
 def test_without_torchaudio_soxr_resamples(monkeypatch, extractor):
-    monkeypatch.setattr(feature_extraction_jsqa, "_import_torchaudio", lambda: None)
+    monkeypatch.setattr(resampling, "_import_torchaudio", lambda: None)
     values = extractor(tone(48000), sampling_rate=48000, return_tensors="np")["input_values"][0]
     np.testing.assert_allclose(values[1000:-1000], tone(RATE)[1000:-1000], atol=2e-3)
 

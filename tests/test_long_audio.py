@@ -17,9 +17,9 @@ from small import SAMPLING_RATE, small_config
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.audio import AudioStream, decode_audio, open_audio
-from jsqa_hf.feature_extraction_jsqa import resample
 from jsqa_hf.jnd.levels import active_speech_level
 from jsqa_hf.recent_values import RecentValues
+from jsqa_hf.resampling import resample
 from jsqa_hf.speech_activity import FLOOR_DBOV, SpeechActivity
 from jsqa_hf.streaming_resampler import StreamingResampler
 from jsqa_hf.windows import CURVE_WINDOW_S, Window, Windower
@@ -208,7 +208,7 @@ def test_resampling_piece_by_piece_gives_what_resampling_at_once_does(
     rates: tuple[int, int], without_torchaudio: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if without_torchaudio:
-        monkeypatch.setattr("jsqa_hf.feature_extraction_jsqa._import_torchaudio", lambda: None)
+        monkeypatch.setattr("jsqa_hf.resampling._import_torchaudio", lambda: None)
     samples = bursts(1.3, rates[0])
     resampler = StreamingResampler(*rates)
     pieces = [resampler.feed(piece) for piece in np.array_split(samples, [17, 4000, 4001, 30_000])]

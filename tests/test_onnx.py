@@ -19,7 +19,8 @@ from small import SAMPLING_RATE, small_config
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.cli import main
 from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, export_onnx, largest_difference
-from jsqa_hf.onnx_model import is_onnx_model, load_onnx_model
+from jsqa_hf.onnx_graph import is_onnx_model
+from jsqa_hf.onnx_model import load_onnx_model
 from jsqa_hf.scoring import load_pipeline, score_files
 
 onnx = pytest.importorskip("onnx")

@@ -20,8 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jsqa_hf.audio import decode_audio
-from jsqa_hf.feature_extraction_jsqa import resample, to_mono
+from jsqa_hf.resampling import resample
 from jsqa_hf.training import parse_arguments
+from jsqa_hf.waveforms import to_mono
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from peers import PEERS, SAMPLING_RATE, Rate  # noqa: E402 - it is a script beside this folder

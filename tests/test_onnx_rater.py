@@ -1,0 +1,258 @@
+"""`jsqa score` with an exported graph: the scores of the pipeline, without torch and transformers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from small import SAMPLING_RATE, small_config
+
+from jsqa_hf import JSQAForMOSRegression, SpeechQualityPipeline, cli_options
+from jsqa_hf.cli import main
+from jsqa_hf.onnx_rater import OnnxRater, load_onnx_rater
+from jsqa_hf.score_engine import rate_paths
+from jsqa_hf.score_results import describe_model
+from jsqa_hf.scoring import find_audio_files, load_pipeline, score_files
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "data" / "p835"
+
+
+@pytest.fixture(scope="module")
+def model() -> JSQAForMOSRegression:
+    """With two outputs, of which MOS isn't the first."""
+    torch.manual_seed(2)
+    return JSQAForMOSRegression(small_config(mos_output_names=["noisiness", "mos"])).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(model: JSQAForMOSRegression, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the exported `model`."""
+    from jsqa_hf.onnx_export import export_onnx
+
+    folder = tmp_path_factory.mktemp("exported")
+    export_onnx(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rater(exported: Path) -> OnnxRater:
+    return load_onnx_rater(exported)
+
+
+@pytest.fixture(scope="module")
+def pipeline(model: JSQAForMOSRegression) -> SpeechQualityPipeline:
+    """The model in PyTorch."""
+    return load_pipeline(model, "cpu")
+
+
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """5 s of noise whose level changes, with pauses, in two channels."""
+    random = np.random.default_rng(3)
+    gains = np.repeat([0.2, 0.0, 0.05, 0.3, 0.0], SAMPLING_RATE)
+    path = tmp_path_factory.mktemp("long") / "long.wav"
+    soundfile.write(path, gains[:, None] * random.uniform(-1, 1, (len(gains), 2)), SAMPLING_RATE)
+    return path
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def assert_curves_agree(got: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    assert len(got) == len(wanted)
+    assert any(step["mos"] is None for step in wanted) and any(step["mos"] is not None for step in wanted)
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours == {key: value and pytest.approx(value, abs=1e-4) for key, value in theirs.items()}
+
+
+def test_neither_torch_nor_transformers_is_imported(exported: Path, long_file: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "44.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 44100), 44100)
+    output = tmp_path / "scores.jsonl"
+    paths = [str(long_file), str(tmp_path), "missing.wav"]
+    command = ["jsqa", "score", *paths, "--model", str(exported / "model.onnx"), "--curve", "--output", str(output)]
+    code = (
+        "import sys\n"
+        f"sys.argv = {command}\n"
+        "from jsqa_hf.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "loaded = [name for name in ('torch', 'transformers', 'torchaudio') if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+        "sys.exit(code)\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("WORLD_SIZE", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (1, "jsqa: missing.wav: no such file\n")
+    results = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [result["mos"] is None for result in results] == [False, False, True]
+
+
+def test_scores_are_those_of_the_pipeline(rater: OnnxRater, pipeline: SpeechQualityPipeline) -> None:
+    found = [str(path) for path in find_audio_files([str(EXAMPLES)])]
+    paths = [path for path in sorted(found) if soundfile.info(path).samplerate == SAMPLING_RATE][::6]
+    assert len(paths) > 3
+    wanted = list(score_files(paths, pipeline))
+    assert np.std([result.scores["mos"] for result in wanted]) > 1e-3
+    for batch_size in (1, 3):
+        for ours, theirs in zip(rate_paths(paths, rater, batch_size=batch_size), wanted, strict=True):
+            assert (ours.file, ours.error, ours.duration_s) == (theirs.file, None, theirs.duration_s)
+            assert list(ours.scores) == list(theirs.scores)
+            assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+
+
+def test_long_audio_and_curves_are_those_of_the_pipeline(
+    rater: OnnxRater, pipeline: SpeechQualityPipeline, long_file: Path
+) -> None:
+    parameters = {"window_s": 1.5, "curve": True, "curve_step_s": 0.5, "confidence": 0.8}
+    (ours,) = rate_paths([long_file], rater, num_workers=2, **parameters)
+    (theirs,) = score_files([long_file], pipeline, **parameters)
+    assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+    assert ours.curve is not None and theirs.curve is not None
+    assert_curves_agree(ours.curve, theirs.curve)
+
+
+def test_audio_at_another_rate_is_resampled_by_soxr(rater: OnnxRater, long_file: Path, tmp_path: Path) -> None:
+    samples, _ = soundfile.read(long_file)
+    resampled = soxr.resample(samples, SAMPLING_RATE, 44100, quality="VHQ")
+    back = soxr.resample(resampled.mean(axis=1), 44100, SAMPLING_RATE, quality="VHQ")
+    soundfile.write(tmp_path / "44.wav", resampled, 44100, subtype="FLOAT")
+    soundfile.write(tmp_path / "back.wav", back, SAMPLING_RATE, subtype="FLOAT")
+    for window_s in (30.0, 1.5):
+        paths = [tmp_path / "44.wav", tmp_path / "back.wav"]
+        ours, wanted = (result.scores for result in rate_paths(paths, rater, window_s=window_s))
+        assert ours == pytest.approx(wanted, abs=1e-3)
+
+
+def test_reasons_are_those_of_the_pipeline(rater: OnnxRater, pipeline: SpeechQualityPipeline, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("text")
+    soundfile.write(tmp_path / "silence.wav", np.zeros(SAMPLING_RATE), SAMPLING_RATE)
+    soundfile.write(tmp_path / "short.wav", np.ones(100), SAMPLING_RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(SAMPLING_RATE, np.nan), SAMPLING_RATE, subtype="FLOAT")
+    paths = sorted(tmp_path.iterdir())
+    ours, theirs = list(rate_paths(paths, rater)), list(score_files(paths, pipeline))
+    assert ours == theirs
+    assert all(result.error for result in ours)
+
+
+@pytest.mark.parametrize("parameters", [{"window_s": 0.0}, {"confidence": 1.0}, {"batch_size": 0}])
+def test_parameters_are_checked(rater: OnnxRater, parameters: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        rate_paths([], rater, **parameters)
+
+
+class TestCommand:
+    def test_goes_on_where_a_run_ended_but_not_one_of_the_pipeline(
+        self,
+        exported: Path,
+        long_file: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        (tmp_path / "b.wav").write_bytes(long_file.read_bytes())
+        output = tmp_path / "scores.csv"
+        options = ["--model", str(exported), "--output", str(output)]
+        assert main(["score", str(long_file), *options]) == 0
+        before = output.read_text()
+        assert main(["score", str(long_file), str(tmp_path / "b.wav"), *options]) == 0
+        assert capsys.readouterr().err == f"jsqa: {output} has 1 files already\n"
+        assert output.read_text().startswith(before)
+        first, second = rows(output.read_text())
+        assert first["mos"] == second["mos"]
+        monkeypatch.setattr("jsqa_hf.cli_score.rates_without_torch", lambda _: False)
+        assert main(["score", str(long_file), *options, "--device", "cpu"]) == 2
+        assert "of the same with other settings" in capsys.readouterr().err
+
+    def test_another_graph_is_refused(
+        self, exported: Path, long_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        onnx = pytest.importorskip("onnx")
+        graph = onnx.load(exported / "model.onnx")
+        graph.producer_name = "another"
+        onnx.save(graph, tmp_path / "other.onnx")
+        (tmp_path / "config.json").write_bytes((exported / "config.json").read_bytes())
+        output = ["--output", str(tmp_path / "scores.csv")]
+        assert main(["score", str(long_file), "--model", str(exported), *output]) == 0
+        assert main(["score", str(long_file), "--model", str(tmp_path / "other.onnx"), *output]) == 2
+        assert "of another model" in capsys.readouterr().err
+
+    def test_columns_and_numbers(
+        self, exported: Path, pipeline: SpeechQualityPipeline, long_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["score", str(long_file), "--model", str(exported), "--format", "csv"]) == 0
+        (row,) = rows(capsys.readouterr().out)
+        (wanted,) = score_files([long_file], pipeline)
+        names = ["mos", "mos_low", "mos_high"]
+        more = ["noisiness", "noisiness_low", "noisiness_high"]
+        assert list(row) == ["file", *names, "duration_s", *more, "error"]
+        assert {name: float(row[name]) for name in [*names, *more]} == pytest.approx(wanted.scores, abs=2e-4)
+        assert main(["score", str(long_file), "--model", str(exported), "--format", "table"]) == 0
+        assert f"{float(row['mos']):.3f}" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("content", [b"no graph", b"", None])
+    def test_a_broken_graph_gives_the_message_of_the_pipeline(
+        self,
+        content: bytes | None,
+        exported: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        (tmp_path / "config.json").write_bytes((exported / "config.json").read_bytes())
+        if content is not None:
+            (tmp_path / "model.onnx").write_bytes(content)
+        command = ["score", "a.wav", "--model", str(tmp_path / "model.onnx")]
+        assert main(command) == 2
+        ours = capsys.readouterr().err
+        monkeypatch.setattr("jsqa_hf.cli_score.rates_without_torch", lambda _: False)
+        assert main(command) == 2
+        assert ours == capsys.readouterr().err
+        assert "the model can't be loaded" in ours and "model.onnx: " in ours
+
+    def test_a_graph_of_another_program_is_refused(
+        self, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        onnx = pytest.importorskip("onnx")
+        graph = onnx.load(exported / "model.onnx")
+        del graph.metadata_props[:]
+        onnx.save(graph, tmp_path / "model.onnx")
+        (tmp_path / "config.json").write_bytes((exported / "config.json").read_bytes())
+        assert main(["score", "a.wav", "--model", str(tmp_path)]) == 2
+        assert "lacks metadata" in capsys.readouterr().err
+
+
+def test_what_needs_torch_is_left_to_the_pipeline(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_torch(**options: Any) -> bool:
+        from argparse import Namespace
+
+        chosen = {"model": str(exported), "device": None, "dtype": None, **options}
+        return cli_options.rates_without_torch(Namespace(**chosen))
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert without_torch()
+    assert without_torch(device="cpu")
+    assert not without_torch(device="cuda:0")
+    assert not without_torch(dtype="bfloat16")
+    assert not without_torch(model=None)
+    assert not without_torch(model="tester/mos")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not without_torch()
+
+
+def test_a_model_is_described_by_its_graph_and_by_what_resamples(exported: Path, rater: OnnxRater) -> None:
+    by_the_pipeline = describe_model(load_pipeline(exported, "cpu"))
+    assert describe_model(rater) == {**by_the_pipeline, "resampler": "soxr"}
