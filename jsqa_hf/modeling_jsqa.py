@@ -251,7 +251,9 @@ class JSQAModel(JSQAPreTrainedModel):
         if config.hubert_config.feat_extract_norm == "group":
             self.hubert.feature_extractor.conv_layers[0] = MaskedGroupNormConvLayer(config.hubert_config)
         self.level_projection = (
-            nn.Linear(config.level_windows * config.level_bands, config.hidden_size) if config.level_bands else None
+            nn.Linear((config.level_windows or 1) * config.level_bands, config.hidden_size)
+            if config.level_bands
+            else None
         )
         layers = config.hubert_config.num_hidden_layers + 1
         self.layer_weights = nn.Parameter(torch.zeros(layers)) if config.use_weighted_layer_sum else None
@@ -301,12 +303,12 @@ class JSQAModel(JSQAPreTrainedModel):
     @property
     def level_window_length(self) -> int:
         """Samples of each of the windows in which levels are measured; together they cover a frame exactly."""
-        windows = self.config.level_windows
+        windows = self.config.level_windows or 1
         return self.receptive_field - (windows - 1) * (self.hubert.config.inputs_to_logits_ratio // windows)
 
     def _levels(self, input_values: Tensor, frames: int) -> Tensor:
         """(batch, samples) → (batch, frames, windows of a frame times bands)."""
-        windows = self.config.level_windows
+        windows = self.config.level_windows or 1
         levels = band_levels(
             input_values,
             frame_length=self.level_window_length,

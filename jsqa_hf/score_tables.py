@@ -72,8 +72,8 @@ def read_rows(
         return
     with open(path, "rb") as stream:
         lines = iter(_whole_rows(stream, format_name) if whole else stream)
-        texts = (line.decode("utf-8", "surrogateescape") for line in lines)
-        texts = chain([next(texts, "").removeprefix("\ufeff")], texts)
+        decoded = (line.decode("utf-8", "surrogateescape") for line in lines)
+        texts = chain([next(decoded, "").removeprefix("\ufeff")], decoded)
         if format_name == "csv":
             reader = csv.DictReader(texts)
             for row in reader:
