@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
 
 import jsqa_hf
-from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, scoring
+from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, score_engine, scoring
 from jsqa_hf.cli import main
 from jsqa_hf.score_formats import make_writer, printable
 from jsqa_hf.score_tables import read_scores
@@ -249,7 +249,7 @@ def test_rows_are_written_as_they_come_and_survive_an_interruption(
             assert len((folder / "out.csv").read_text().splitlines()) == index + 2
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scoring, "score_files", interrupted)
+    monkeypatch.setattr(score_engine, "rate_paths", interrupted)
     assert score("a.wav", "--output", "out.csv") == 130
     assert capsys.readouterr().err == "jsqa: interrupted\n"
     assert (folder / "out.csv").read_text().splitlines()[1:] == [
@@ -261,14 +261,14 @@ def test_rows_are_written_as_they_come_and_survive_an_interruption(
 def names_of_rated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths that are read from now on."""
     rated: list[str] = []
-    score_files = scoring.score_files
+    rate_paths = score_engine.rate_paths
 
     def recorded(paths: Iterable[str], *arguments: Any, **keywords: Any) -> Iterator[FileScore]:
-        for result in score_files(paths, *arguments, **keywords):
+        for result in rate_paths(paths, *arguments, **keywords):
             rated.append(result.file)
             yield result
 
-    monkeypatch.setattr(scoring, "score_files", recorded)
+    monkeypatch.setattr(score_engine, "rate_paths", recorded)
     return rated
 
 
