@@ -223,7 +223,7 @@ def with_earlier(results: dict[str, Any], path: Path) -> dict[str, Any]:
     if not path.exists():
         return results
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    if list(earlier["sets"]) != list(results["sets"]):
+    if earlier["sets"].keys() != results["sets"].keys():
         return results
     results["peers"] = {**earlier["peers"], **results["peers"]}
     for name, of_set in results["sets"].items():

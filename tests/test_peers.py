@@ -146,12 +146,12 @@ def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.Monkey
 
 
 def test_measures_that_are_not_asked_for_keep_their_figures(tmp_path: Path) -> None:
-    def results(name: str, sets: tuple[str, ...] = ("a", "b")) -> dict:
+    def results(name: str, sets: tuple[str, ...] = ("b", "a")) -> dict:
         return {"peers": {name: {"size": 1}}, "sets": {one: {"peers": {name: {"scores": {}}}} for one in sets}}
 
     path = tmp_path / "accuracy.json"
     assert accuracy.with_earlier(results("jsqa"), path) == results("jsqa")
-    path.write_text(json.dumps(results("pesq")))
+    path.write_text(json.dumps(results("pesq"), sort_keys=True))
     merged = accuracy.with_earlier(results("jsqa"), path)
     assert list(merged["peers"]) == list(merged["sets"]["b"]["peers"]) == ["pesq", "jsqa"]
     assert accuracy.with_earlier(results("jsqa", ("a",)), path) == results("jsqa", ("a",))
