@@ -19,6 +19,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def teacher_values(table: str, rows: Sequence[dict[str, str]]) -> NDArray[np.flo
     return np.array([float(values[row["file"]]) for row in rows])
 
 
+@lru_cache
 def rated_clips(path: str) -> tuple[Values, NDArray[np.float64], NDArray[np.str_], NDArray[np.bool_]]:
     """Measures, MOS and talker of each clip, and whether it is held out."""
     rows, folder = read(path), Path(path).parent
