@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from peers import PEERS, SAMPLING_RATE, Rate
+from command_cost import peak_mib
+from peers import PEERS, SAMPLING_RATE, LoadedPeer, Rate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "examples" / "data"
@@ -97,30 +98,20 @@ def _read(path: Path) -> np.ndarray:
     return soundfile.read(path, dtype="float32")[0]
 
 
-def rate_folder(name: str, rate: Rate, model: str, folder: Path) -> float:
-    """Files per second, decoding included; ours in batches as `jsqa score` makes them, the others file by file."""
+def rate_folder(peer: LoadedPeer, needs_reference: bool, folder: Path) -> float:
+    """Files per second, decoding included; ours as `jsqa score` rates them, the others file by file."""
     paths = sorted((folder / "noisy").iterdir())
-    if PEERS[name].ours:
-        from jsqa_hf.scoring import load_pipeline, score_files
+    start = time.perf_counter()
+    if peer.rater is not None:
+        from jsqa_hf.score_engine import rate_paths
 
-        pipeline = load_pipeline(model, "cpu", "bfloat16" if name == "jsqa-bfloat16" else None)
-        start = time.perf_counter()
-        results = list(score_files(paths, pipeline))
-        assert all(result.error is None for result in results)
-    else:
-        start = time.perf_counter()
-        for count, path in enumerate(paths, 1):
-            references = [_read(folder / "clean" / path.name)] if PEERS[name].needs_reference else []
-            rate([_read(path)], references)
-            if count == _SLOW_FILES and time.perf_counter() - start > _SLOW_S * count:
-                return count / (time.perf_counter() - start)
+        assert all(result.error is None for result in rate_paths(paths, peer.rater))
+        return len(paths) / (time.perf_counter() - start)
+    for count, path in enumerate(paths, 1):
+        peer.rate([_read(path)], [_read(folder / "clean" / path.name)] if needs_reference else [])
+        if count == _SLOW_FILES and time.perf_counter() - start > _SLOW_S * count:
+            return count / (time.perf_counter() - start)
     return len(paths) / (time.perf_counter() - start)
-
-
-def _peak_megabytes() -> float:
-    # Not `ru_maxrss`, which a process takes over from the one that started it.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def work(job: str, name: str, model: str, threads: int, argument: str) -> dict[str, Any]:
@@ -134,20 +125,21 @@ def work(job: str, name: str, model: str, threads: int, argument: str) -> dict[s
         threads: number of threads.
         argument: see `job`.
     """
-    rate = PEERS[name].load(model, threads).rate
+    peer = PEERS[name].load(model, threads)
+    rate = peer.rate
     if job == "first":
         clip = _read(Path(argument))
         return {"score": float(next(iter(rate([clip], [clip]).values()))[0])}
     if job == "memory":
-        loaded = _peak_megabytes()
+        loaded = peak_mib()
         rate(*make_speech(float(argument), 1))
-        return {"loaded_mb": loaded, "peak_mb": _peak_megabytes()}
+        return {"loaded_mib": loaded, "peak_mib": peak_mib()}
     options = json.loads(argument)
     factors = {
         f"{seconds} s x {batch}": least_time(rate, seconds, batch, options["budget_s"]) / (seconds * batch)
         for seconds, batch in options["sizes"]
     }
-    return {**factors, "files_per_s": rate_folder(name, rate, model, Path(options["folder"]))}
+    return {**factors, "files_per_s": rate_folder(peer, PEERS[name].needs_reference, Path(options["folder"]))}
 
 
 def run_apart(job: str, name: str, model: str, threads: int, argument: str) -> dict[str, Any]:
@@ -173,10 +165,12 @@ def export_models(folder: Path) -> dict[str, str]:
     from jsqa_hf.onnx_export import export_onnx
 
     model = load_default()[0]
+    graph = str(export_onnx(model, folder / "float32" / "model.onnx").path)
     return {
         "jsqa": str(DEFAULT_CHECKPOINT),
         "jsqa-bfloat16": str(DEFAULT_CHECKPOINT),
-        "jsqa-onnx": str(export_onnx(model, folder / "float32" / "model.onnx").path),
+        "jsqa-onnx": graph,
+        "jsqa-onnx-alone": graph,
         "jsqa-onnx-int8": str(export_onnx(model, folder / "int8" / "model.onnx", int8=True).path),
     }
 
@@ -232,12 +226,12 @@ def as_markdown(results: Mapping[str, Any], limits: Mapping[str, Any], quick: bo
             lines.append(
                 f"| {PEERS[name].title} | " + " | ".join([*cells, f"{result[key]['files_per_s']:.1f}"]) + " |"
             )
-    lines += ["", "| | start-up, s | memory after loading, MB | peak, MB |", "|---|---|---|---|"]
+    lines += ["", "| | start-up, s | memory after loading, MiB | peak, MiB |", "|---|---|---|---|"]
     for name, result in measured.items():
         memory = result["memory"]
         lines.append(
-            f"| {PEERS[name].title} | {result['first']['start_up_s']:.2f} | {memory['loaded_mb']:.0f} | "
-            f"{memory['peak_mb']:.0f} |"
+            f"| {PEERS[name].title} | {result['first']['start_up_s']:.2f} | {memory['loaded_mib']:.0f} | "
+            f"{memory['peak_mib']:.0f} |"
         )
     lines += ["", *(f"Left out: {PEERS[name].title} ({results[name]['error']})" for name in results.keys() - measured)]
     lines += ["", "## Against the machine", "", *limits["lines"]]

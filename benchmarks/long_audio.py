@@ -10,29 +10,28 @@ import csv
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from command_cost import cost_of, peak_mib
 
-from jsqa_hf import windows
+from jsqa_hf import load_default, windows
 from jsqa_hf.audio import decode_audio
-from jsqa_hf.cli import main as main_of_jsqa
+from jsqa_hf.onnx_export import export_onnx
 from jsqa_hf.resampling import resample
 from jsqa_hf.scoring import load_pipeline
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "long_audio.json"
 # What is measured; "score" brings "score with curve".
-READING, RATING = ("decode at once", "read windows"), ("score", "jsqa score")
+READING, RATING = ("decode at once", "read windows"), ("score", "jsqa score", "jsqa score without torch")
 LENGTHS_S = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -57,8 +56,6 @@ def measure(path: str, how: str) -> None:
     """Print what one way of reading or rating a file costs; run in a process of its own, for the peak of memory."""
     if how == "decode at once":
         tasks = {how: lambda: decode_audio(path).samples.shape[1]}
-    elif how == "jsqa score":
-        tasks = {how: lambda: _score_on_the_command_line(path)}
     else:
         rate = load_pipeline(device="cpu")
         # What libraries allocate once isn't counted, nor what the model needs for a window.
@@ -73,25 +70,24 @@ def measure(path: str, how: str) -> None:
         tasks = {name: task for name, task in tasks.items() if (name == "read windows") == (how == "read windows")}
     costs = {}
     for name, task in tasks.items():
-        before, cpu, wall = _peak_mib(), time.process_time(), time.perf_counter()
+        before, cpu, wall = peak_mib(), time.process_time(), time.perf_counter()
         costs[name] = {
             "outcome": task(),
-            "growth_of_peak_memory_mib": round(_peak_mib() - before, 1),
-            "peak_memory_mib": round(_peak_mib(), 1),
+            "growth_of_peak_memory_mib": round(peak_mib() - before, 1),
+            "peak_memory_mib": round(peak_mib(), 1),
             "cpu_s": round(time.process_time() - cpu, 1),
             "wall_s": round(time.perf_counter() - wall, 1),
         }
     print(json.dumps(costs))
 
 
-def _score_on_the_command_line(path: str) -> float:
-    with redirect_stdout(io.StringIO()) as rows:
-        main_of_jsqa(["score", path, "--device", "cpu", "--format", "csv"])
-    return float(next(csv.DictReader(io.StringIO(rows.getvalue())))["mos"])
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def measure_command(path: Path, with_torch: bool) -> dict[str, Any]:
+    """What `jsqa score` costs, with the default model or with its graph."""
+    arguments = ["score", str(path), "--format", "csv"]
+    if not with_torch:
+        arguments += ["--model", str(export_onnx(load_default()[0], path.parent / "graph" / "model.onnx").path)]
+    rows, costs = cost_of(*arguments)
+    return {"outcome": float(next(csv.DictReader(io.StringIO(rows)))["mos"]), **costs}
 
 
 def curve_windows() -> list[dict[str, float]]:
@@ -157,9 +153,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "long.wav"
             write_long_file(path, minutes)
-            command = [sys.executable, __file__, "--measure", str(path), how]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        for name, costs in json.loads(done.stdout.splitlines()[-1]).items():
+            if how.startswith("jsqa score"):
+                measured = {how: measure_command(path, how == "jsqa score")}
+            else:
+                command = [sys.executable, __file__, "--measure", str(path), how]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                measured = json.loads(done.stdout.splitlines()[-1])
+        for name, costs in measured.items():
             result[name] = {"file": f"{minutes} min, 44.1 kHz, 2 channels, 16 bit WAV", **costs}
             print(name, result[name], flush=True)
     if not arguments.only:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +34,13 @@ class LoadedPeer:
         rate: see `Rate`.
         parameters: number of weights, None where there are none.
         size: bytes of the files with the weights, None where there are none.
+        rater: what `jsqa score` would rate files with (ours only).
     """
 
     rate: Rate
     parameters: int | None = None
     size: int | None = None
+    rater: Any = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,26 @@ def _load_jsqa(model: str, threads: int, dtype: str | None = None) -> LoadedPeer
         return {"mos": np.array([result["mos"] for result in results])}
 
     if model.endswith(".onnx"):
-        return LoadedPeer(rate, _graph_parameters(model), os.path.getsize(model))
+        return LoadedPeer(rate, _graph_parameters(model), os.path.getsize(model), pipeline)
     weights = Path(model) / "model.safetensors"
     size = weights.stat().st_size if weights.exists() else None
-    return LoadedPeer(rate, pipeline.model.num_parameters(), size)
+    return LoadedPeer(rate, pipeline.model.num_parameters(), size, pipeline)
+
+
+def _load_jsqa_without_torch(model: str, threads: int) -> LoadedPeer:
+    # By this name the package knows its command, and leaves it to it whether torch is needed. The number of threads
+    # comes from OMP_NUM_THREADS.
+    sys.argv[0] = "jsqa"
+    from jsqa_hf.onnx_rater import load_onnx_rater
+    from jsqa_hf.score_engine import make_engine
+
+    rater = load_onnx_rater(model)
+
+    def rate(clips: Clips, references: Clips) -> dict[str, np.ndarray]:
+        sources = [(str(i), {"array": clip, "sampling_rate": SAMPLING_RATE}) for i, clip in enumerate(clips)]
+        return {"mos": np.array([result.scores["mos"] for result in make_engine(rater, None, None, {}).run(sources)])}
+
+    return LoadedPeer(rate, size=os.path.getsize(model), rater=rater)
 
 
 def _graph_parameters(*paths: str) -> int:
@@ -192,6 +211,7 @@ PEERS: dict[str, Peer] = {
     ),
     "jsqa-onnx": Peer("JSQA, ONNX", "Apache-2.0", "onnx", _load_jsqa, ours=True),
     "jsqa-onnx-int8": Peer("JSQA, ONNX int8", "Apache-2.0", "onnx", _load_jsqa, ours=True),
+    "jsqa-onnx-alone": Peer("JSQA, ONNX without torch", "Apache-2.0", "onnx", _load_jsqa_without_torch, ours=True),
     "dnsmos": Peer("DNSMOS (speechmos)", "MIT", "onnx", _load_dnsmos),
     "distillmos": Peer("DistillMOS", "MIT", "torch", _load_distillmos),
     "nisqa": Peer("NISQA 2.0 (torchmetrics)", "MIT, weights CC BY-NC-SA 4.0", "torch", _load_nisqa),

@@ -57,7 +57,7 @@ def test_tables_of_speed() -> None:
     measured = {
         "speed, threads=1": {"3 s x 1": 0.0123, "files_per_s": 7.0},
         "first": {"start_up_s": 3.0},
-        "memory": {"loaded_mb": 100.0, "peak_mb": 300.0},
+        "memory": {"loaded_mib": 100.0, "peak_mib": 300.0},
     }
     results = {"jsqa": measured, "nisqa": {"error": "no weights"}}
     text = inference.as_markdown(results, {"machine": "a machine", "lines": ["share"]}, quick=True)
@@ -77,7 +77,7 @@ def test_a_process_measures(tmp_path: Path) -> None:
     first = inference.work("first", "pesq", "", 1, str(tmp_path / "noisy" / "0001.wav"))
     assert 1.0 < first["score"] < 4.7
     memory = inference.work("memory", "pesq", "", 1, "1")
-    assert 0 < memory["loaded_mb"] <= memory["peak_mb"]
+    assert 0 < memory["loaded_mib"] <= memory["peak_mib"]
 
 
 def test_a_failing_process_tells_why() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import shutil
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -139,22 +142,35 @@ def run_script(main: Callable[[], Any]) -> int:
     Returns:
         The exit code: 0, or 1 after an error. The traceback is in `run.json` if the run had begun.
     """
+    code = 0
     try:
         main()
     except (OSError, ValueError, ImportError) as error:
         print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         return 1
-    except SystemExit:
-        _leave_process_group()
-        raise
-    _leave_process_group()
-    return 0
+    except SystemExit as error:
+        if error.code is not None and not isinstance(error.code, int):
+            raise
+        code = error.code or 0
+    _leave_process_group(code)
+    return code
 
 
-def _leave_process_group() -> None:
-    """End the threads of torch.distributed, which may abort if they meet an interpreter that is gone."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+def _leave_process_group(code: int) -> None:
+    """As one of several processes, leave the others and exit here; return if this is the only one.
+
+    The threads of torch.distributed live on with the wrapped model, and abort the process if one of them drops the
+    last tensor of a collective while the interpreter is being finalized (github.com/pytorch/pytorch/issues/190489).
+    So everything is done that is registered to be done at exit, and the finalization is left out.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.destroy_process_group()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def one_line(error: BaseException) -> str:
