@@ -49,6 +49,9 @@ class BenchmarkArguments:
         default_factory=lambda: [name for name in PEERS if name != "visqol"], metadata={"help": "names of measures"}
     )
     rounds: int = field(default=2, metadata={"help": "number of rounds"})
+    add: bool = field(
+        default=False, metadata={"help": "keep the runs in `output_dir`, and add another of these peers"}
+    )
     quick: bool = field(default=False, metadata={"help": "one round, short and few clips"})
     threads: list[int] = field(
         default_factory=lambda: sorted({1, os.cpu_count() or 1}), metadata={"help": "numbers of threads"}
@@ -94,6 +97,14 @@ def least_time(rate: Rate, seconds: float, batch: int, budget_s: float) -> float
     return min(times)
 
 
+def factor(rate: Rate, seconds: float, batch: int, budget_s: float) -> float | None:
+    """The real-time factor; None for clips that the measure refuses, as NISQA long ones."""
+    try:
+        return least_time(rate, seconds, batch, budget_s) / (seconds * batch)
+    except (RuntimeError, ValueError):
+        return None
+
+
 def _read(path: Path) -> np.ndarray:
     return soundfile.read(path, dtype="float32")[0]
 
@@ -132,11 +143,11 @@ def work(job: str, name: str, model: str, threads: int, argument: str) -> dict[s
         return {"score": float(next(iter(rate([clip], [clip]).values()))[0])}
     if job == "memory":
         loaded = peak_mib()
-        rate(*make_speech(float(argument), 1))
-        return {"loaded_mib": loaded, "peak_mib": peak_mib()}
+        refused = factor(rate, float(argument), 1, 0.0) is None
+        return {"loaded_mib": loaded, "peak_mib": None if refused else peak_mib()}
     options = json.loads(argument)
     factors = {
-        f"{seconds} s x {batch}": least_time(rate, seconds, batch, options["budget_s"]) / (seconds * batch)
+        f"{seconds} s x {batch}": factor(rate, seconds, batch, options["budget_s"])
         for seconds, batch in options["sizes"]
     }
     return {**factors, "files_per_s": rate_folder(peer, PEERS[name].needs_reference, Path(options["folder"]))}
@@ -175,9 +186,14 @@ def export_models(folder: Path) -> dict[str, str]:
     }
 
 
-def merge(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The best of the rounds: the least, of files per second the most."""
-    return {key: (max if key == "files_per_s" else min)(one[key] for one in rounds) for key in rounds[0]}
+def merge(rounds: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The best of the rounds: the least, of files per second the most. None stays, for what a measure refuses."""
+
+    def best(key: str) -> float | None:
+        values = [value for one in rounds if (value := one[key]) is not None]
+        return (max if key == "files_per_s" else min)(values, default=None)
+
+    return {key: best(key) for key in rounds[0]}
 
 
 def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
@@ -196,7 +212,7 @@ def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
         jobs = [("first", first, max(threads)), ("memory", memory_s, max(threads))]
         jobs += [("speed", speed, number) for number in threads]
         for job, argument, number in jobs:
-            collected: dict[str, list[dict[str, float]]] = {}
+            collected: dict[str, list[dict[str, Any]]] = {}
             for _ in range(rounds):
                 for name in arguments.peers:
                     print(f"{job}, {number} threads: {name}", file=sys.stderr, flush=True)
@@ -211,18 +227,20 @@ def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
     return results
 
 
-def as_markdown(results: Mapping[str, Any], limits: Mapping[str, Any], quick: bool) -> str:
-    """Tables of what was measured."""
-    measured = {name: result for name, result in results.items() if "error" not in result}
-    lines = ["# Speed of rating", "", f"On {limits['machine']}. From `benchmarks/inference.py`, which tells how."]
-    if quick:
-        lines += ["", "**A quick run: no figures to quote.**"]
-    for key in dict.fromkeys(key for result in measured.values() for key in result if key.startswith("speed")):
-        sizes = [name for name in next(iter(measured.values()))[key] if name != "files_per_s"]
+def _cell(value: float | None, form: str) -> str:
+    return "refused" if value is None else format(value, form)
+
+
+def _tables(results: Mapping[str, Any]) -> list[str]:
+    measured = {name: results[name] for name in PEERS if name in results and "error" not in results[name]}
+    lines: list[str] = []
+    for key in sorted({key for result in measured.values() for key in result if key.startswith("speed")}):
+        sizes = [f"{seconds} s x {batch}" for seconds, batch in (*QUICK_SIZES, *SIZES)]
+        sizes = [size for size in dict.fromkeys(sizes) if size in next(iter(measured.values()))[key]]
         lines += ["", f"Real-time factor (seconds of work per second of audio), {key.partition('=')[2]} threads:", ""]
         lines += ["| | " + " | ".join(sizes) + " | short files per second |", "|---" * (len(sizes) + 2) + "|"]
         for name, result in measured.items():
-            cells = [f"{result[key][size]:.4f}" for size in sizes]
+            cells = [_cell(result[key][size], ".4f") for size in sizes]
             lines.append(
                 f"| {PEERS[name].title} | " + " | ".join([*cells, f"{result[key]['files_per_s']:.1f}"]) + " |"
             )
@@ -231,11 +249,20 @@ def as_markdown(results: Mapping[str, Any], limits: Mapping[str, Any], quick: bo
         memory = result["memory"]
         lines.append(
             f"| {PEERS[name].title} | {result['first']['start_up_s']:.2f} | {memory['loaded_mib']:.0f} | "
-            f"{memory['peak_mib']:.0f} |"
+            f"{_cell(memory['peak_mib'], '.0f')} |"
         )
-    lines += ["", *(f"Left out: {PEERS[name].title} ({results[name]['error']})" for name in results.keys() - measured)]
-    lines += ["", "## Against the machine", "", *limits["lines"]]
-    return "\n".join(lines) + "\n"
+    left_out = [f"Left out: {PEERS[name].title} ({results[name]['error']})" for name in results.keys() - measured]
+    return [*lines, "", *left_out]
+
+
+def as_markdown(runs: Sequence[Mapping[str, Any]], limits: Mapping[str, Any], quick: bool) -> str:
+    """Tables of what was measured, run by run."""
+    lines = ["# Speed of rating", "", f"On {limits['machine']}. From `benchmarks/inference.py`, which tells how."]
+    if quick:
+        lines += ["", "**A quick run: no figures to quote.**"]
+    for number, results in enumerate(runs, 1):
+        lines += ["", f"## Run {number}", *_tables(results)]
+    return "\n".join([*lines, "## Against the machine", "", *limits["lines"]]) + "\n"
 
 
 def main() -> None:
@@ -245,11 +272,15 @@ def main() -> None:
     from jsqa_hf.training import parse_arguments, write_metrics
 
     (arguments,) = parse_arguments([BenchmarkArguments])
-    results = measure(arguments)
-    limits = measure_limits(min(arguments.threads), seconds=3.0 if arguments.quick else 10.0)
     folder = Path(arguments.output_dir)
-    write_metrics(folder / "inference.json", {"peers": results, "limits": limits, "quick": arguments.quick})
-    text = as_markdown(results, limits, arguments.quick)
+    if arguments.add:
+        report = json.loads((folder / "inference.json").read_text(encoding="utf-8"))
+    else:
+        limits = measure_limits(min(arguments.threads), seconds=3.0 if arguments.quick else 10.0)
+        report = {"runs": [], "limits": limits, "quick": arguments.quick}
+    report["runs"].append(measure(arguments))
+    write_metrics(folder / "inference.json", report)
+    text = as_markdown(report["runs"], report["limits"], report["quick"])
     (folder / "inference.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -60,7 +60,7 @@ def test_tables_of_speed() -> None:
         "memory": {"loaded_mib": 100.0, "peak_mib": 300.0},
     }
     results = {"jsqa": measured, "nisqa": {"error": "no weights"}}
-    text = inference.as_markdown(results, {"machine": "a machine", "lines": ["share"]}, quick=True)
+    text = inference.as_markdown([results], {"machine": "a machine", "lines": ["share"]}, quick=True)
     assert "| JSQA, PyTorch | 0.0123 | 7.0 |" in text
     assert "| JSQA, PyTorch | 3.00 | 100 | 300 |" in text
     assert "Left out: NISQA 2.0 (torchmetrics) (no weights)" in text

@@ -159,6 +159,31 @@ def test_mistakes_of_users_get_a_line_and_those_of_ours_a_traceback(capsys):
         run_script(broken)
 
 
+ONE_OF_SEVERAL = """
+import atexit, sys, threading, time
+import torch
+from jsqa_hf.training import run_script
+
+def main():
+    torch.distributed.init_process_group("gloo", init_method="tcp://localhost:0", rank=0, world_size=1)
+    atexit.register(print, "registered")
+    threading.Thread(target=lambda: time.sleep(0.2) or print("awaited")).start()
+    print("printed")
+    if sys.argv[1] != "0":
+        sys.exit(int(sys.argv[1]))
+
+sys.exit(run_script(main))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [0, 3])
+def test_one_of_several_processes_ends_what_it_began(code):
+    done = subprocess.run([sys.executable, "-c", ONE_OF_SEVERAL, str(code)], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.split() == ["printed", "awaited", "registered"]
+
+
 class Number(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return 100

@@ -3,7 +3,8 @@
     python benchmarks/study/simulated_ratings.py --speech librispeech:/data/LibriSpeech --noise demand:/data/DEMAND \
         --clips 2000 --output_dir simulated --num_proc 4
 
-Every clip is an excerpt of clean speech under none to three of the registered distortions, over all their ranges.
+Every clip is an excerpt of clean speech under none to three of the registered distortions, over all their ranges; lost
+packets are concealed in some and silent in others.
 PESQ-WB (ITU-T P.862.2) and Zimtohrli compare it with the excerpt. `ratings.csv` has both, and as `mos` their mean;
 they are no listeners, which belongs into the card of any model that is trained on it. Clips are drawn from seed and
 number alone; started again, what is there already stays.
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import bring_to_level
 from jsqa_hf.jnd.distortions.base import Distortion
+from jsqa_hf.jnd.distortions.packet_loss import BurstLoss, PacketLoss
 from jsqa_hf.jnd.excerpts import draw_speech
 from jsqa_hf.jnd.selection import make_distortions
 from jsqa_hf.training import parse_arguments
@@ -78,6 +80,8 @@ class Simulator:
             material["rirs"] = load_rirs(*parse_source(args.rirs))
         chains = make_distortions(args.distortions, material, sampling_rate=SAMPLING_RATE).chains
         self.distortions = [one for chain in chains for one in chain if one.name != UNRATED]
+        losses = [one for one in self.distortions if isinstance(one, (PacketLoss, BurstLoss))]
+        self.distortions += [type(loss)(concealment="none") for loss in losses]
 
     def __call__(self, number: int) -> dict[str, Any]:
         """Make one clip; returns its row, or why there is none as `error`."""
@@ -118,7 +122,7 @@ class Simulator:
                 chosen.append(distortion)
         applied = {}
         for distortion in sorted(chosen, key=lambda one: one.stage):
-            applied[distortion.name] = severity = draw_severity(rng, distortion)
+            applied[label(distortion)] = severity = draw_severity(rng, distortion)
             draw = distortion.draw(rng, speech.size, SAMPLING_RATE)
             speech = distortion.distort(speech, [severity], draw, SAMPLING_RATE)[0].samples.astype(np.float64)
         return speech, applied
@@ -128,6 +132,12 @@ class Simulator:
         first, second = (soxr.resample(clip, SAMPLING_RATE, 48000).astype(np.float32) for clip in (clean, degraded))
         zimtohrli = float(self.zimtohrli.mos_from_zimtohrli(self.hearing.distance(first, second)))
         return {"mos": (pesq + zimtohrli) / 2, "pesq": pesq, "zimtohrli": zimtohrli}
+
+
+def label(distortion: Distortion) -> str:
+    """The name, which tells gaps that are silent from those that are concealed."""
+    silent = getattr(distortion, "concealment", None) == "none"
+    return f"{distortion.name}-unconcealed" if silent else distortion.name
 
 
 def draw_severity(rng: np.random.Generator, distortion: Distortion) -> float:
