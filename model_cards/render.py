@@ -39,6 +39,7 @@ def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
         "SLOTest, German, laboratory test of codecs and more (mapped from 1 to 7)": clips("slotest"),
         "of which the talkers F2 and M2": clips("slotest_unseen_talkers"),
         "simulated: unheard speakers and kinds of noise, all distortions, by the measures": clips("simulated"),
+        "simulated: lost packets, concealed or silent, by the measures": clips("simulated_losses"),
     }
     return [{"name": name, **figures} for name, figures in rows.items()]
 
@@ -65,14 +66,17 @@ def card_data(human: dict[str, float]) -> ModelCardData:
 def render_mos_model() -> str:
     """The card of jsqa-tiny, as Markdown with its metadata."""
     evaluation, pretraining = load("evaluation"), load("pretraining")
+    first, again = load("finetuning"), load("finetuning_again")
     human = evaluation["p835_wideband_held_out_talkers"]
     card = ModelCard.from_template(
         card_data(human),
         template_path=str(FOLDER / "jsqa-tiny.md.jinja"),
-        hours=f"{(pretraining['train_runtime'] + load('finetuning')['train_runtime']) / 3600:.1f}",
+        hours=f"{sum(stage['train_runtime'] for stage in (pretraining, first, again)) / 3600:.1f}",
         pretraining_steps=pretraining["train_steps"],
-        finetuning_steps=load("finetuning")["train_steps"],
-        epochs=round(load("finetuning")["epoch"]),
+        finetuning_steps=first["train_steps"],
+        epochs=round(first["epoch"]),
+        again_steps=again["train_steps"],
+        again_epochs=round(again["epoch"]),
         human=human,
         sweeps=evaluation["held_out_speakers_in_held_out_noise"],
         gain=evaluation["clean_speech_at_lower_gain"],
