@@ -4,9 +4,9 @@
         --sim_train simulated/mapped.csv --sim_test simulated_test/mapped.csv --output_dir runs/claim --jobs 2
 
 For every seed, the same network learns from the same ratings in the same steps and settings, pretrained and from
-scratch: ratings of listeners with talkers and conditions held out (`slotest`), with talkers held out (`p835`), and
-labels of measures for 25 clips and more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. Started again,
-it does what is missing.
+scratch: ratings of listeners with talkers and conditions held out (`slotest`, with the dimensions if they are given),
+of listeners with talkers held out (`p835`), and labels of measures for 25 clips and more (`simulated`). Writes
+`claim.json`, `claim.md` and `claim.png`. Started again, it does what is missing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from jsqa_hf.training import parse_arguments, write_metrics
 
 ARMS = ("pretrained", "scratch")
 DIMENSIONS = ("noisiness", "coloration", "discontinuity", "loudness")
-PARTS = ("slotest", "dimensions", "p835", "simulated")
+PARTS = ("slotest", "p835", "simulated")
 
 
 @dataclass
@@ -161,13 +161,13 @@ def plan(args: ClaimArguments) -> tuple[list[Job], list[Test]]:
         return Test(name, tuple(outputs), jobs)
 
     tests = []
-    for name, outputs in (("slotest", ("mos",)), ("dimensions", DIMENSIONS)):
-        if name in args.parts and args.slotest and (name == "slotest" or args.dimensions):
-            rows = read_table(args.slotest)
-            if args.dimensions and name == "dimensions":
-                rows = with_dimensions(rows, args.dimensions, args.dimensions_range)
-            pairs = write_pairs(folder / "tables" / name, held_out_folds(rows))
-            tests.append(test(name, dict.fromkeys(args.seeds, pairs), outputs))
+    if "slotest" in args.parts and args.slotest:
+        rows, outputs = read_table(args.slotest), ["mos"]
+        if args.dimensions:
+            rows = with_dimensions(rows, args.dimensions, args.dimensions_range)
+            outputs += DIMENSIONS
+        pairs = write_pairs(folder / "tables" / "slotest", held_out_folds(rows))
+        tests.append(test("slotest", dict.fromkeys(args.seeds, pairs), outputs))
     if "p835" in args.parts:
         rows = read_table(args.p835)
         split = [(of_split(rows, args.train_split), of_split(rows, args.test_split))]
@@ -205,7 +205,7 @@ def evaluate(test: Test, seeds: Sequence[int], results: Mapping[str, Mapping[str
                 predicted[arm].append([value for part in parts for value in part["predicted"][output]])
         rated = [value for part in parts for value in part["rated"][output]]
         groups = [value for part in parts for value in part["condition"]]
-        name = test.name if test.outputs == ("mos",) else output
+        name = test.name if output == "mos" else f"{test.name} {output}"
         tables[name] = {
             "clips": len(rated),
             "seeds": list(seeds),
