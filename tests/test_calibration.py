@@ -68,6 +68,16 @@ def test_a_model_whose_distances_tell_nothing_has_a_large_error():
     assert calibrate(random + random.T, clips).error_jnds > 1.5
 
 
+@pytest.mark.parametrize("contents", [60, 240])
+def test_a_step_reads_as_itself_on_average_whatever_the_spread(contents):
+    distances, clips = clips_and_distances(noise=0.7, contents=contents)
+    scale = calibrate(distances, clips)
+    # What comes out of a step of so many JNDs on average is read as so many.
+    for jnds in (0.5, 4.0, 6.0):
+        mean_distance = 0.1 * jnds * np.exp(0.7**2 / 2)
+        assert scale.jnds_between(mean_distance) == pytest.approx(jnds, rel=0.25)
+
+
 def test_too_little_to_calibrate_on_is_refused():
     distances, clips = clips_and_distances(contents=4)
     with pytest.raises(ValueError, match="5 utterances, got 4"):

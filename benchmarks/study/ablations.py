@@ -214,7 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (variant, args.seeds[0], name) in jobs.judges
         }
         report[variant] = {"tests": tests, "distances": distances}
-    settings = {name: getattr(args, name) for name in ("seeds", "stage1_steps", "steps", "budget", "eval_ladders")}
+    settings = {
+        name: getattr(args, name) for name in ("size", "seeds", "stage1_steps", "steps", "budget", "eval_ladders")
+    }
     target = Path(args.results_dir)
     write_metrics(target / "ablations.json", {"settings": settings, "variants": report})
     text = markdown(report, len(args.seeds))

@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables: dict[str, Any] = {}
     for test in tests:
         tables |= evaluate(test, args.seeds, results)
-    settings = {name: getattr(args, name) for name in ("seeds", "stage1_steps", "steps", "objective")}
+    settings = {name: getattr(args, name) for name in ("size", "seeds", "stage1_steps", "steps", "objective")}
     report = {
         "settings": {**settings, "pretrained_elsewhere": args.pretrained is not None},
         "pretraining": {name: result["metrics"] for name, result in pretraining.items()},

@@ -48,10 +48,11 @@ def calibrate(distances: NDArray[np.float64], clips: ClipTable) -> JNDScale:
     """Fit the scale of JNDs on pairs of clips that differ in nothing but a known number of JNDs.
 
     The pairs are all pairs of clips of the same ladder, which must not have been trained on. Whatever the distortion,
-    one JND counts as one JND; more than 10 count as 10. The scale is isotonic regression of the JNDs on the distance,
-    averaged over bins of as many pairs each. It gives the mean number of JNDs among pairs at that distance, so it
-    depends on the ladders: where they hold no pairs of a size, such as between one JND and clearly different, it goes
-    over from one to the other. Its error on held-out utterances was below that of a power law.
+    one JND counts as one JND; more than 10 count as 10. Isotonic regression tells the mean distance of each number of
+    JNDs, and the scale is the inverse of that. So a step of one JND reads as one JND on average, however many pairs of
+    which size the ladders hold. The other regression, of the JNDs on the distance, has the smaller error on pairs like
+    those of the ladders, but reads small steps as much larger: it draws everything to the mean of the pairs. Distances
+    that do not grow any more end the scale.
 
     Args:
         distances: (clips, clips), Euclidean, between projections.
@@ -99,12 +100,17 @@ def ladder_pairs(
 
 
 def _fit(distance: NDArray[np.float64], jnds: NDArray[np.float64]) -> JNDScale:
-    order = np.argsort(distance, kind="stable")
-    bins = np.array_split(order, max(1, min(KNOTS, len(order) // PAIRS_PER_KNOT)))
-    knots = np.array([distance[part].mean() for part in bins])
-    means = isotonic_regression([jnds[part].mean() for part in bins], weights=[len(part) for part in bins]).x
+    edges = np.unique(np.quantile(jnds, np.linspace(0, 1, 1 + max(1, min(KNOTS, len(jnds) // PAIRS_PER_KNOT)))))
+    # As many pairs in each bin, but no two bins with pairs of the same number of JNDs.
+    number = np.searchsorted(edges, jnds, side="right")
+    _, number, sizes = np.unique(number, return_inverse=True, return_counts=True)
+    fit = isotonic_regression(np.bincount(number, weights=distance) / sizes, weights=sizes)
+    # Bins whose distances do not differ make one knot.
+    starts = fit.blocks[:-1]
+    knots = fit.x[starts]
+    means = np.add.reduceat(np.bincount(number, weights=jnds), starts) / np.add.reduceat(sizes, starts)
     # Equal clips are nothing apart, and an interpolation needs distances that increase.
     rising = np.diff(np.concatenate([[0.0], knots])) > 1e-6
-    if rising.sum() < 2:
+    if not rising.any():
         raise ValueError("a JND calibration needs more pairs, at different distances")
     return JNDScale([0.0, *knots[rising].tolist()], [0.0, *means[rising].tolist()])
