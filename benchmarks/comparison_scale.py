@@ -10,9 +10,10 @@ and its error to `docs/results/jsqa-tiny-jnd/scale.json`.
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     model = JSQAForContrastivePretraining.from_pretrained(args.model).eval()
     scale = calibrate_model(model, JSQAFeatureExtractor(), make_ladders(args))
-    model.config.save_pretrained(args.model)
+    path = Path(args.model) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"jnd_calibration": asdict(scale)}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     figures = {
         "error_jnds": scale.error_jnds,
         "pairs": scale.pairs,

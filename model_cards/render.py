@@ -98,14 +98,13 @@ def render_contrastive_model() -> str:
     data = card_metadata(
         "jsqa-tiny-jnd", [], datasets=["openslr/librispeech_asr"], language="en", license="apache-2.0"
     )
-    config = json.loads((DEFAULT_COMPARISON_CHECKPOINT / "config.json").read_text(encoding="utf-8"))
     card = ModelCard.from_template(
         data,
         template_path=str(FOLDER / "jsqa-tiny-jnd.md.jinja"),
         hours=pretraining["train_runtime"] / 3600,
         steps=pretraining["train_steps"],
         by_distortion=by_distortion(pretraining),
-        contents=config["jnd_calibration"]["contents"],
+        scale=load("scale", "jsqa-tiny-jnd"),
         m=pretraining,
     )
     return card.content
