@@ -437,3 +437,10 @@ def test_the_objective_of_the_arguments_is_the_one_of_the_model(
     script.main(arguments(corpus, tmp_path / "run", *extra))
     config = JSQAConfig.from_pretrained(tmp_path / "run")
     assert (config.mos_loss, config.mos_agreement_loss, config.mos_agreement_weight) == ("l1", "rank", 0.2)
+
+
+def test_the_head_can_start_from_the_regression(script: ModuleType, corpus: Path, tmp_path: Path):
+    script.main(arguments(corpus, tmp_path / "run", "--fit_head=true", "--learning_rate=0"))
+    # The two halves of the line, and nothing of what other hidden units see.
+    row = weights(tmp_path / "run")["head.output.weight"][0]
+    assert row[:2].tolist() == [1, -1] and not row[2:].any()

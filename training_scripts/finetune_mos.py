@@ -28,6 +28,7 @@ from jsqa_hf.training import (
     MOSTrainer,
     RunArguments,
     compute_mos_metrics,
+    fit_head,
     on_scale,
     parse_arguments,
     prepare_push,
@@ -83,6 +84,9 @@ class FinetuningArguments:
     mos_dropout: float = field(default=0.1, metadata={"help": "dropout of the MOS head"})
     freeze_feature_encoder: bool = field(default=False, metadata={"help": "keep the convolutions as they are"})
     freeze_base_model: bool = field(default=False, metadata={"help": "train the MOS head alone"})
+    fit_head: bool = field(
+        default=False, metadata={"help": "start the MOS head from the linear regression on the embeddings"}
+    )
     head_only_steps: int = field(default=0, metadata={"help": "steps in which the head alone learns, before all do"})
     layer_decay: float = field(default=1.0, metadata={"help": "factor of the learning rate per layer downwards"})
     max_duration_s: float = field(default=30.0, metadata={"help": "longer clips are cut, in seconds"})
@@ -262,6 +266,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         args.votes_of_half_weight,
         training_args.seed,
     )
+    whole_or_start = MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start")
+    if args.fit_head:
+        fit_head(model, train, whole_or_start, seed=training_args.seed)
     trainer = MOSTrainer(
         model=model,
         args=training_args,
@@ -273,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         callbacks=build_callbacks(args, training_args),
         layer_decay=args.layer_decay,
         corpus_learning_rate=args.corpus_learning_rate,
-        eval_collator=MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start"),
+        eval_collator=whole_or_start,
     )
     return run_training(trainer, training_args, args, card)
 

@@ -7,6 +7,7 @@ from .calibration import calibrate_model
 from .collators import ContrastiveCollator, repeat_with_index
 from .contrastive import ContrastiveTrainer
 from .diagnostics import ContrastiveDiagnostics
+from .head_start import fit_head
 from .hub import prepare_push
 from .hub_trainer import HubTrainer
 from .lengths import with_lengths
@@ -27,6 +28,7 @@ __all__ = [
     "RunArguments",
     "calibrate_model",
     "compute_mos_metrics",
+    "fit_head",
     "load_pairs",
     "on_scale",
     "parse_arguments",
