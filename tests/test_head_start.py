@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -31,10 +33,6 @@ def rated_noise(clips: int = 24, outputs: int = 1) -> list[dict[str, Any]]:
 
 
 def _wav(samples: np.ndarray) -> bytes:
-    import io
-
-    import soundfile
-
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, format="WAV", subtype="FLOAT")
     return file.getvalue()
