@@ -273,13 +273,14 @@ class JSQAModel(JSQAPreTrainedModel):
 
         Returns:
             A model whose first forward pass sees exactly the pretrained features: the level projection starts at 0.
-            SpecAugment and LayerDrop, both on by default in HuBERT, are switched off.
+            SpecAugment, LayerDrop and dropout, on by default in HuBERT, are switched off.
         """
         if not isinstance(backbone, HubertModel):
             backbone = HubertModel.from_pretrained(backbone, **kwargs)
         hubert_config = copy.deepcopy(backbone.config)
         hubert_config.apply_spec_augment = False
-        hubert_config.layerdrop = 0.0
+        for name in ("layerdrop", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
+            setattr(hubert_config, name, 0.0)
         values = {} if config is None else config.to_diff_dict()
         model = cls(JSQAConfig(**{**values, "hubert_config": hubert_config}))
         model.to(dtype=backbone.dtype)  # type: ignore[call-arg]

@@ -43,7 +43,7 @@ def test_the_record_tells_with_what_on_what_and_how_it_ended(corpus, tmp_path, m
     assert record["resumed_from"] is None
     assert record["command"].endswith("finetune_mos.py --seed 5 --hub_token=<HUB_TOKEN>")
     assert record["arguments"]["seed"] == 5
-    assert record["arguments"]["mos_dropout"] == 0.1, "values that nobody gave are recorded, too"
+    assert record["arguments"]["mos_dropout"] == 0.0, "values that nobody gave are recorded, too"
     assert record["data"]["train"]["rows"] == 12
     assert record["data"]["eval"]["rows"] == 4
     assert record["data"]["train"]["fingerprint"] != record["data"]["eval"]["fingerprint"]

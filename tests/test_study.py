@@ -289,7 +289,7 @@ def test_its_interval_holds_further_runs_as_often_as_it_says():
 def test_the_report_says_whether_more_pretraining_helps(exponent: float, told: str):
     rng = np.random.default_rng(0)
     made = {steps: (1 - 0.3 * steps**exponent * rng.uniform(0.95, 1.05, 3)).tolist() for steps in (50, 100, 200, 400)}
-    text = scaling_report.markdown({"micro, p835": scaling.curve({0: [0.0, 0.1], **made})})
+    text = scaling_report.markdown({"tiny, p835": scaling.curve({0: [0.0, 0.1], **made})})
     assert f"more pretraining {told}." in text
     assert "its interval held" in text
 
@@ -297,7 +297,7 @@ def test_the_report_says_whether_more_pretraining_helps(exponent: float, told: s
 def test_too_few_runs_have_no_law():
     assert scaling.fit_power_law([50, 100], [0.5, 0.6], [200]) is None
     assert scaling.fit_power_law([50, 100, 200], [0.5, 0.6, float("nan")], [400]) is None
-    assert "| – |" in scaling_report.markdown({"micro, p835": scaling.curve({50: [0.5], 100: [0.6]})})
+    assert "| – |" in scaling_report.markdown({"tiny, p835": scaling.curve({50: [0.5], 100: [0.6]})})
 
 
 def study_corpus(root: Path) -> dict[str, str]:
@@ -325,9 +325,10 @@ def test_both_stages_start_from_the_shape_that_the_study_names(tmp_path: Path):
     paths = study_corpus(tmp_path / "corpus")
     args = StudyArguments(str(tmp_path / "out"), *(paths[name] for name in ("speech", "noise", "p835")), "", "")
     job = pretraining_job("stage1", args, seed=3, size="nano")
-    backbone = job.arguments[0].removeprefix("--backbone=")
-    model = JSQAModel.from_backbone(backbone)
+    start = job.arguments[0].removeprefix("--backbone=")
+    model = JSQAModel.from_pretrained(start)
     assert model.config.hidden_size == 64
+    assert model.config.hubert_config.hidden_dropout == 0
     assert list(model.config.hubert_config.conv_stride) == list(JSQAConfig.tiny().hubert_config.conv_stride)
     assert pretraining_job("stage1", args, seed=3, size="nano") == job
     assert "--from_scratch=True" in finetuning_job("x", args, "m", 0, "a", "b", from_scratch=True).arguments

@@ -72,7 +72,7 @@ class FinetuningArguments:
     model: str | None = field(
         default=None, metadata={"help": "path or Hub id of a JSQA model, or of a HuBERT; without it, `model_size`"}
     )
-    model_size: str = field(default="tiny", metadata={"help": "tiny (5.3 M parameters) or paper (26 M)"})
+    model_size: str = field(default="tiny", metadata={"help": "tiny (1 M parameters) or paper (26 M)"})
     from_scratch: bool = field(default=False, metadata={"help": "take the shape of `model`, but not its weights"})
     mos_loss: str = field(default="mse", metadata={"help": "mse, l1 or gaussian_nll"})
     mos_agreement_loss: str = field(default="none", metadata={"help": "further term: none, rank or concordance"})
@@ -81,7 +81,7 @@ class FinetuningArguments:
         default=None,
         metadata={"help": "votes at which a clip counts half as much as one with very many; default: all count alike"},
     )
-    mos_dropout: float = field(default=0.1, metadata={"help": "dropout of the MOS head"})
+    mos_dropout: float = field(default=0.0, metadata={"help": "dropout of the MOS head"})
     freeze_feature_encoder: bool = field(default=False, metadata={"help": "keep the convolutions as they are"})
     freeze_base_model: bool = field(default=False, metadata={"help": "train the MOS head alone"})
     fit_head: bool = field(

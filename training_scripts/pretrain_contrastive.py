@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import datasets
-from transformers import TrainingArguments, set_seed
+from transformers import AutoConfig, TrainingArguments, set_seed
 from transformers.utils import logging
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAModel
@@ -63,8 +63,10 @@ class PretrainingArguments:
     eval_speech_split: str | None = field(default=None, metadata={"help": "as `speech_split`, for evaluation"})
     eval_noise_split: str | None = field(default=None, metadata={"help": "as `noise_split`, for evaluation"})
     eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
-    model_size: str = field(default="tiny", metadata={"help": "tiny (5.3 M parameters) or paper (26 M)"})
-    backbone: str | None = field(default=None, metadata={"help": "path or Hub id of a pretrained HuBERT"})
+    model_size: str = field(default="tiny", metadata={"help": "tiny (1 M parameters) or paper (26 M)"})
+    backbone: str | None = field(
+        default=None, metadata={"help": "path or Hub id of a pretrained HuBERT, or of a JSQA model to go on from"}
+    )
     loss: str = field(default="nt_xent", metadata={"help": "nt_xent or supervised (contrastive)"})
     negatives: str = field(default="all", metadata={"help": "all, or same_content: content-matched negatives alone"})
     false_negatives: str = field(
@@ -104,21 +106,24 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
     """The model at the size, or with the pretrained backbone, that the arguments name."""
     if args.model_size not in {"tiny", "paper"}:
         raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
-    preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
-    config = preset(
-        temperature=args.temperature,
-        learn_temperature=args.learn_temperature,
-        contrastive_loss=args.loss,
-        contrastive_negatives=args.negatives,
-        false_negatives=args.false_negatives,
-        mask_ambiguous=args.mask_ambiguous,
-        clearly_different_jnds=args.clearly_different_jnds,
-        jnd_margin_weight=args.jnd_margin_weight,
-        jnd_distance=args.jnd_distance,
-    )
+    objective = {
+        "temperature": args.temperature,
+        "learn_temperature": args.learn_temperature,
+        "contrastive_loss": args.loss,
+        "contrastive_negatives": args.negatives,
+        "false_negatives": args.false_negatives,
+        "mask_ambiguous": args.mask_ambiguous,
+        "clearly_different_jnds": args.clearly_different_jnds,
+        "jnd_margin_weight": args.jnd_margin_weight,
+        "jnd_distance": args.jnd_distance,
+    }
     if args.backbone is None:
-        return JSQAForContrastivePretraining(config)
-    base = JSQAModel.from_backbone(args.backbone, config)
+        preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
+        return JSQAForContrastivePretraining(preset(**objective))
+    if isinstance(AutoConfig.from_pretrained(args.backbone), JSQAConfig):
+        # A calibration belongs to the projection as it was.
+        return JSQAForContrastivePretraining.from_pretrained(args.backbone, **objective, jnd_calibration=None)
+    base = JSQAModel.from_backbone(args.backbone, JSQAConfig(**objective))
     model = JSQAForContrastivePretraining(base.config)
     model.jsqa = base
     return model
