@@ -120,10 +120,10 @@ def main() -> None:
     print("JSQA: loading torch and transformers ...", flush=True)
     heading("1/5  JND pairs: LibriSpeech in recorded noise, two SNRs that listeners cannot tell apart")
     pairs = make_pairs(output / "pairs", args.fast)
-    heading("2/5  Stage 1: contrastive pretraining on the pairs")
+    heading("2/5  Stage 1: pretraining on the pairs, which clip sounds better")
     metrics = pretrain(pairs, output / "pretrained", args.fast)
     before, after = metrics["initial_eval_loss"], metrics["eval_loss"]
-    print(f"Contrastive loss on unheard speakers and noise: {before:.2f} before, {after:.2f} after.")
+    print(f"Loss on unheard speakers and noise: {before:.2f} before, {after:.2f} after.")
     heading("3/5  Stage 2: fine-tuning on human ratings of four talkers")
     pretrained = finetune(output / "pretrained", output / "mos-pretrained", args.fast, from_scratch=False)
     heading("4/5  The same network, data and steps, from scratch")

@@ -51,10 +51,10 @@ _HUBERT_DEFAULTS: dict[str, Any] = {
 
 _TINY_HUBERT: dict[str, Any] = {
     **_HUBERT_DEFAULTS,
-    "hidden_size": 128,
-    "num_hidden_layers": 4,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
-    "intermediate_size": 512,
+    "intermediate_size": 256,
     # Windows of 50 ms every 40 ms: what the levels in bands do not tell of a frame. A deeper front end took most of
     # the time, and learned less in it.
     "conv_dim": (64,),
@@ -64,7 +64,7 @@ _TINY_HUBERT: dict[str, Any] = {
     # Learns faster at this size, at higher learning rates.
     "do_stable_layer_norm": True,
     # HuBERT's 0.02 suits a width of 768; with it a narrow network starts as good as linear, and learns slowly.
-    "initializer_range": 0.07,
+    "initializer_range": 0.1,
 }
 
 _PAPER_HUBERT: dict[str, Any] = {
@@ -120,7 +120,8 @@ class JSQAConfig(PreTrainedConfig):
         learn_temperature (`bool`, defaults to `False`):
             Learn the temperature, from `temperature` on and not below 0.01, as CLIP does (Radford et al., ICML 2021).
         contrastive_loss (`str`, defaults to `"nt_xent"`):
-            `"nt_xent"`, or `"supervised"` for the supervised contrastive loss (Khosla et al., NeurIPS 2020).
+            `"nt_xent"`; `"supervised"` for the supervised contrastive loss (Khosla et al., NeurIPS 2020); or `"none"`,
+            which leaves the terms below.
         contrastive_negatives (`str`, defaults to `"all"`):
             `"all"`: every other clip of the batch is a negative; `"same_content"`: only clips of the same speech and
             noise at another quality.
@@ -134,8 +135,10 @@ class JSQAConfig(PreTrainedConfig):
             (McShefferty, Whitmer and Akeroyd, Trends in Hearing 2015 and 2016).
         jnd_margin_weight (`float`, defaults to 0.0):
             Weight of a hinge on embedding distances in JND units; 0 leaves it out.
+        jnd_preference_weight (`float`, defaults to 0.0):
+            Weight of telling which of two clips of the same content is better; 0 leaves it out.
         jnd_distance (`float`, defaults to 0.2):
-            Distance of one JND between projections, which are at most 2 apart; of the hinge.
+            Distance of one JND between projections, which are at most 2 apart; of these two.
         jnd_calibration (`dict`, *optional*):
             What distances between projections mean to listeners: the fields of [`JNDScale`], measured at the end of
             pretraining. It holds for the contrastive head and the weights that it was measured with.
@@ -194,12 +197,13 @@ class JSQAConfig(PreTrainedConfig):
     projection_norm: Literal["layer", "none"] = "layer"
     temperature: float | int = 0.1
     learn_temperature: bool = False
-    contrastive_loss: Literal["nt_xent", "supervised"] = "nt_xent"
+    contrastive_loss: Literal["nt_xent", "supervised", "none"] = "nt_xent"
     contrastive_negatives: Literal["all", "same_content"] = "all"
     false_negatives: Literal["keep", "mask", "promote"] = "keep"
     mask_ambiguous: bool = False
     clearly_different_jnds: float | int = CLEARLY_DIFFERENT_JNDS
     jnd_margin_weight: float | int = 0.0
+    jnd_preference_weight: float | int = 0.0
     jnd_distance: float | int = 0.2
     jnd_calibration: dict[str, Any] | None = None
     mos_output_names: list[str] | tuple[str, ...] = ("mos",)
@@ -275,7 +279,7 @@ class JSQAConfig(PreTrainedConfig):
         assert self.level_windows is not None
         if self.level_windows < 1 or hop % self.level_windows:
             raise ValueError(f"`level_windows` must divide the hop of {hop} samples, but is {self.level_windows}")
-        for name in ("jnd_margin_weight", "mos_agreement_weight"):
+        for name in ("jnd_margin_weight", "jnd_preference_weight", "mos_agreement_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")
         if len(set(self.mos_corpora)) != len(self.mos_corpora):
@@ -296,6 +300,11 @@ class JSQAConfig(PreTrainedConfig):
             raise ValueError(f"`clearly_different_jnds` must be above 1 JND, but is {self.clearly_different_jnds}")
         if not 0 < self.jnd_distance < 2:
             raise ValueError(f"`jnd_distance` must lie in (0, 2), but is {self.jnd_distance}")
+        if self.contrastive_loss == "none" and not (self.jnd_margin_weight or self.jnd_preference_weight):
+            raise ValueError(
+                "without `contrastive_loss`, `jnd_margin_weight` or `jnd_preference_weight` must be above 0: nothing "
+                "else is learned"
+            )
         if self.jnd_margin_weight and self.jnd_distance * self.clearly_different_jnds > 2:
             raise ValueError(
                 f"`jnd_distance` must be at most {2 / self.clearly_different_jnds:g}, as projections are at most 2 "
@@ -330,7 +339,7 @@ class JSQAConfig(PreTrainedConfig):
 
     @classmethod
     def tiny(cls, **kwargs: Any) -> "JSQAConfig":
-        """A size that trains on a CPU, 1 million parameters; `kwargs` override any parameter but the backbone."""
+        """A size that trains on a CPU, 0.2 million parameters; `kwargs` override any parameter but the backbone."""
         return cls(hubert_config=dict(_TINY_HUBERT), **kwargs)
 
     @classmethod

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from .configuration_jsqa import CLEARLY_DIFFERENT_JNDS
 
+# The quantile of the normal distribution below which 75 % lie.
+_OF_75_PERCENT = 0.6745
+
 FalseNegatives = Literal["keep", "mask", "promote"]
 
 
@@ -21,7 +24,8 @@ class LadderLabels:
     Attributes:
         pair_ids: (clips,) integers; clips with the same id are a JND pair, that is, sound equally good.
         content_ids: (clips,) integers; clips of the same speech and the same noise, room or codec have the same id.
-        quality: (clips,) severities in JNDs, which can be compared among clips of the same distortion.
+        quality: (clips,) severities in JNDs, rising towards the better, which can be compared among clips of the same
+            distortion.
         distortion_ids: (clips,) integers; which distortion the severity is one of.
     """
 
@@ -254,6 +258,44 @@ def jnd_margin_loss(
         return _masked_mean(attraction, related & (apart <= 1)) + _masked_mean(repulsion, related & (apart > 1))
 
 
+def jnd_preference_loss(projections: Tensor, labels: LadderLabels, jnd_distance: float | Tensor) -> Tensor:
+    r"""Which of two clips of the same content a listener prefers, told by the first coordinate of their projections.
+
+    The contrastive terms know how far apart two clips are, but not which one is better. In Thurstone's model of
+    comparisons (A Law of Comparative Judgment, Psychological Review 34, 1927) the share of listeners that prefer clip
+    \(i\) is the normal distribution function of the difference of qualities \(q\), and one JND is the difference that
+    75 % name rightly, so that \(p_{ij} = \Phi(0.674\,(q_i - q_j))\). The coordinate \(z\), in units of the distance
+    \(u\) of one JND, has to predict it by the same function:
+
+    \[ L = -\operatorname*{mean}_{i \ne j} \left[ p_{ij} \log \Phi(0.674\,(z_i - z_j)/u)
+         + (1 - p_{ij}) \log \Phi(0.674\,(z_j - z_i)/u) \right] \]
+
+    Args:
+        projections: (clips, dim), any scale; normalised to unit length here.
+        labels: with content, quality and distortion.
+        jnd_distance: distance of one JND between unit vectors, which are at most 2 apart.
+
+    Returns:
+        Scalar loss in float32, whose mean over the processes is the loss of all clips; 0 for a mean over nothing.
+
+    Raises:
+        ValueError: if labels are missing.
+    """
+    if labels.content_ids is None or labels.quality is None:
+        raise ValueError("preferences need `content_ids` and `quality`")
+    related = _equal(labels.content_ids, labels.content_ids) & _same_distortion(labels, labels)
+    related.fill_diagonal_(False)
+    with torch.autocast(projections.device.type, enabled=False):
+        place = F.normalize(projections.float(), dim=-1)[:, 0] / jnd_distance
+        quality = labels.quality.float()
+        preferred = torch.special.ndtr(_OF_75_PERCENT * (quality[:, None] - quality[None, :]))
+        predicted = _OF_75_PERCENT * (place[:, None] - place[None, :])
+        likelihood = preferred * torch.special.log_ndtr(predicted) + (1 - preferred) * torch.special.log_ndtr(
+            -predicted
+        )
+        return _masked_mean(-likelihood, related)
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over what the mask holds in all processes, as far as this process has part in it."""
     count = mask.sum().to(values.dtype)
@@ -285,5 +327,6 @@ __all__ = [
     "contrastive_loss",
     "gather_with_gradient",
     "jnd_margin_loss",
+    "jnd_preference_loss",
     "nt_xent",
 ]

@@ -257,6 +257,7 @@ _SHOWN = {
     "false_negatives": "clips of other content at the same quality",
     "temperature": "temperature",
     "jnd_margin_weight": "weight of the JND margin",
+    "jnd_preference_weight": "weight of preferences",
     "distortions": "distortions",
     "levels": "quality levels per content",
     "duration_s": "clip length in s",

@@ -22,7 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_jsqa import LOWEST_TEMPERATURE, JSQAConfig
-from .losses import LadderLabels, contrastive_loss, jnd_margin_loss
+from .losses import LadderLabels, contrastive_loss, jnd_margin_loss, jnd_preference_loss
 from .mos_losses import concordance_loss, mos_loss, rank_loss
 
 # Power of a level of -100 dBov, below the quantisation noise of 16-bit audio (-98 dBov): what is quieter is silence.
@@ -463,8 +463,8 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
             pair_ids: (batch,) integers; the two clips of a JND pair have the same id.
             content_ids: (batch,) integers; clips of the same speech and noise have the same id. Needed for anything
                 but the default objective.
-            quality: (batch,) severities in JNDs, comparable within a distortion. Needed for `false_negatives` other
-                than `"keep"`, and for the JND margin.
+            quality: (batch,) severities in JNDs, rising towards the better, comparable within a distortion. Needed for
+                `false_negatives` other than `"keep"`, for the JND margin and for preferences.
             distortion_ids: (batch,) integers; clips of the same distortion have the same id. Needed with `quality`.
             return_loss: False leaves the loss out; [`contrastive_loss`] computes it from the output later.
             kwargs: see [`JSQAModel.forward`].
@@ -544,19 +544,23 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
             ValueError: see [`forward`].
         """
         config = self.config
-        loss = contrastive_loss(
-            projections,
-            labels,
-            temperature,
-            same_content_negatives=config.contrastive_negatives == "same_content",
-            false_negatives=config.false_negatives,
-            ambiguous_jnds=config.clearly_different_jnds if config.mask_ambiguous else None,
-            supervised=config.contrastive_loss == "supervised",
-        )
+        loss = projections.new_zeros((), dtype=torch.float32)
+        if config.contrastive_loss != "none":
+            loss = contrastive_loss(
+                projections,
+                labels,
+                temperature,
+                same_content_negatives=config.contrastive_negatives == "same_content",
+                false_negatives=config.false_negatives,
+                ambiguous_jnds=config.clearly_different_jnds if config.mask_ambiguous else None,
+                supervised=config.contrastive_loss == "supervised",
+            )
         if config.jnd_margin_weight:
             loss = loss + config.jnd_margin_weight * jnd_margin_loss(
                 projections, labels, config.jnd_distance, config.clearly_different_jnds
             )
+        if config.jnd_preference_weight:
+            loss = loss + config.jnd_preference_weight * jnd_preference_loss(projections, labels, config.jnd_distance)
         return loss
 
 

@@ -27,8 +27,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "false_negatives": "promote",
         "learn_temperature": True,
         "jnd_margin_weight": 0.5,
+        "jnd_preference_weight": 0.5,
         "mask_ambiguous": True,
     },
+    "preferences alone": {"contrastive_loss": "none", "jnd_preference_weight": 1.0},
 }
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
+from scipy import stats
 from torch.nn import functional as F
 
-from jsqa_hf.losses import LadderLabels, contrastive_loss, jnd_margin_loss, nt_xent
+from jsqa_hf.losses import LadderLabels, contrastive_loss, jnd_margin_loss, jnd_preference_loss, nt_xent
 from jsqa_hf.mos_losses import mos_loss
 
 
@@ -276,3 +278,39 @@ def test_labels_that_the_objective_needs_are_asked_for(missing, options, message
     setattr(labels, missing, None)
     with pytest.raises(ValueError, match=message):
         contrastive_loss(projections, labels, 0.1, **options)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), unit=st.floats(0.05, 1.0))
+def test_preferences_equal_the_cross_entropy_of_thurstones_model(seed, unit):
+    projections, labels = ladders(seed, distortions=2)
+    place = F.normalize(projections.double(), dim=-1)[:, 0].numpy() / unit
+    terms = []
+    for i in range(len(place)):
+        for j in range(len(place)):
+            if i == j or int(labels.content_ids[i]) != int(labels.content_ids[j]):
+                continue
+            share = stats.norm.cdf(0.6745 * float(labels.quality[i] - labels.quality[j]))
+            apart = 0.6745 * (place[i] - place[j])
+            terms.append(-share * stats.norm.logcdf(apart) - (1 - share) * stats.norm.logcdf(-apart))
+    assert float(jnd_preference_loss(projections, labels, unit)) == pytest.approx(np.mean(terms), rel=1e-4)
+
+
+def test_preferences_are_met_by_the_quality_and_not_by_its_reverse():
+    _, labels = ladders(0, contents=2)
+    labels.quality = torch.arange(3).repeat_interleave(2).repeat(2) * 2.0
+    place = (labels.quality - 2) * 0.1
+    right = torch.stack([place, (1 - place.square()).sqrt()], dim=1)
+    wrong = right * torch.tensor([-1.0, 1.0])
+    # What is left is the disagreement of the listeners: no other place is better.
+    least = float(jnd_preference_loss(right, labels, 0.1))
+    assert least < float(jnd_preference_loss(right, labels, 0.12))
+    assert least < float(jnd_preference_loss(right, labels, 0.08))
+    assert float(jnd_preference_loss(wrong, labels, 0.1)) > least + 0.5
+
+
+def test_preferences_need_qualities():
+    projections, labels = ladders(0)
+    labels.quality = None
+    with pytest.raises(ValueError, match="quality"):
+        jnd_preference_loss(projections, labels, 0.2)

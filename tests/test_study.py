@@ -324,13 +324,13 @@ def study_corpus(root: Path) -> dict[str, str]:
 def test_both_stages_start_from_the_shape_that_the_study_names(tmp_path: Path):
     paths = study_corpus(tmp_path / "corpus")
     args = StudyArguments(str(tmp_path / "out"), *(paths[name] for name in ("speech", "noise", "p835")), "", "")
-    job = pretraining_job("stage1", args, seed=3, size="nano")
+    job = pretraining_job("stage1", args, seed=3, size="tiny")
     start = job.arguments[0].removeprefix("--backbone=")
     model = JSQAModel.from_pretrained(start)
     assert model.config.hidden_size == 64
     assert model.config.hubert_config.hidden_dropout == 0
     assert list(model.config.hubert_config.conv_stride) == list(JSQAConfig.tiny().hubert_config.conv_stride)
-    assert pretraining_job("stage1", args, seed=3, size="nano") == job
+    assert pretraining_job("stage1", args, seed=3, size="tiny") == job
     assert "--from_scratch=True" in finetuning_job("x", args, "m", 0, "a", "b", from_scratch=True).arguments
     assert {row["split"] for row in of_split(read_table(paths["p835"]), "test")} == {"test"}
 
@@ -363,9 +363,9 @@ def test_two_steps_of_ablations_and_of_scaling_end_in_reports(tmp_path: Path, wo
     report = json.loads((tmp_path / "results" / "ablations.json").read_text())["variants"]
     assert set(report) == {"paper", "scratch", "severity, supervised", "any SNR of the same content"}
     assert len(report["severity, supervised"]["distances"]["unseen distortions"]) == 1
-    assert scaling.main([*words, *options, "--multiples", "1", "2", "--sizes", "nano"]) == 0
+    assert scaling.main([*words, *options, "--multiples", "1", "2", "--sizes", "tiny"]) == 0
     curves = json.loads((tmp_path / "results" / "scaling.json").read_text())["curves"]
     assert {name: set(one["srcc"]) for name, one in curves.items()} == {
-        "nano, p835": {"0", "2", "4"},
-        "nano, simulated": {"0", "2", "4"},
+        "tiny, p835": {"0", "2", "4"},
+        "tiny, simulated": {"0", "2", "4"},
     }

@@ -72,7 +72,7 @@ class FinetuningArguments:
     model: str | None = field(
         default=None, metadata={"help": "path or Hub id of a JSQA model, or of a HuBERT; without it, `model_size`"}
     )
-    model_size: str = field(default="tiny", metadata={"help": "tiny (1 M parameters) or paper (26 M)"})
+    model_size: str = field(default="tiny", metadata={"help": "tiny (0.2 M parameters) or paper (26 M)"})
     from_scratch: bool = field(default=False, metadata={"help": "take the shape of `model`, but not its weights"})
     mos_loss: str = field(default="mse", metadata={"help": "mse, l1 or gaussian_nll"})
     mos_agreement_loss: str = field(default="none", metadata={"help": "further term: none, rank or concordance"})

@@ -63,11 +63,11 @@ class PretrainingArguments:
     eval_speech_split: str | None = field(default=None, metadata={"help": "as `speech_split`, for evaluation"})
     eval_noise_split: str | None = field(default=None, metadata={"help": "as `noise_split`, for evaluation"})
     eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
-    model_size: str = field(default="tiny", metadata={"help": "tiny (1 M parameters) or paper (26 M)"})
+    model_size: str = field(default="tiny", metadata={"help": "tiny (0.2 M parameters) or paper (26 M)"})
     backbone: str | None = field(
         default=None, metadata={"help": "path or Hub id of a pretrained HuBERT, or of a JSQA model to go on from"}
     )
-    loss: str = field(default="nt_xent", metadata={"help": "nt_xent or supervised (contrastive)"})
+    loss: str = field(default="nt_xent", metadata={"help": "nt_xent, supervised (contrastive), or none"})
     negatives: str = field(default="all", metadata={"help": "all, or same_content: content-matched negatives alone"})
     false_negatives: str = field(
         default="keep", metadata={"help": "other content at the same quality: keep, mask, or promote to positives"}
@@ -82,7 +82,8 @@ class PretrainingArguments:
     temperature: float = field(default=0.1, metadata={"help": "temperature of the loss"})
     learn_temperature: bool = field(default=False, metadata={"help": "learn it, from `temperature` on"})
     jnd_margin_weight: float = field(default=0.0, metadata={"help": "weight of the hinge on distances in JNDs"})
-    jnd_distance: float = field(default=0.2, metadata={"help": "embedding distance of one JND, for the hinge"})
+    jnd_preference_weight: float = field(default=0.0, metadata={"help": "weight of telling which of two is better"})
+    jnd_distance: float = field(default=0.2, metadata={"help": "embedding distance of one JND, for both"})
     loss_chunk_size: int | None = field(
         default=None, metadata={"help": "clips that go through the model at once; gradients are cached, exactly"}
     )
@@ -115,6 +116,7 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
         "mask_ambiguous": args.mask_ambiguous,
         "clearly_different_jnds": args.clearly_different_jnds,
         "jnd_margin_weight": args.jnd_margin_weight,
+        "jnd_preference_weight": args.jnd_preference_weight,
         "jnd_distance": args.jnd_distance,
     }
     if args.backbone is None:

@@ -63,7 +63,12 @@ VARIANTS: dict[str, list[str]] = {
     "4 kinds of noise": ["--noise={4 kinds}"],
     "20 kinds of noise": ["--noise={20 kinds}"],
     "100 kinds of noise": ["--noise={100 kinds}"],
+    "preferences": ["--loss=none", "--jnd_preference_weight=1"],
     "more distortions": ["--distortions", SEEN],
+    "more distortions, false negatives promoted, JND margin": [
+        *("--distortions", SEEN),
+        *("--false_negatives=promote", "--mask_ambiguous=true", "--jnd_margin_weight=1"),
+    ],
     "more distortions, package's objective": [*OBJECTIVE, "--distortions", SEEN],
     # Views whose SNRs differ by up to 30 dB: content alone tells what belongs together, as in SimCLR.
     "any SNR of the same content": [

@@ -42,7 +42,7 @@ class JNDPairGenerator:
     - `clips`: 2K clips, level after level, both clips of a pair next to each other, all of the same length;
     - `distortion`: name of the distortion that is varied, `chain`: names of all that were applied, joined by `+`;
     - `severity`: 2K floats, in the unit of `severity_unit`; `severity_jnd`: the same as positions on an axis on which
-      one unit is one JND (`Threshold.position`), falling towards the worse where `severity` does;
+      one unit is one JND (`Threshold.position`), with the sign that makes it rise towards the better;
     - `snr_db`: 2K floats, the SNR in dB as defined in `mix_at_snrs`; null where no noise was added;
     - `level_dbov`: 2K floats, the level of each clip as measured, in dBov;
     - `speech_id`, `speaker_id`, `noise_id`, `noise_type` (null where no noise was added);
@@ -220,6 +220,7 @@ class JNDPairGenerator:
         except ValueError as error:
             raise ValueError(f"no JND pairs for speech {speech_id!r}: {error}") from error
         threshold = varied.distortion.threshold
+        towards_better = 1.0 if varied.distortion.worse == "lower" else -1.0
         provenance = {
             "speech_gain_db": gain_db,
             "chain": [link.provenance() for link in links],
@@ -233,7 +234,7 @@ class JNDPairGenerator:
             "chain": "+".join(link.distortion.name for link in links),
             "severity": varied.severities,
             "severity_unit": threshold.unit,
-            "severity_jnd": threshold.position(varied.severities).tolist(),
+            "severity_jnd": (towards_better * threshold.position(varied.severities)).tolist(),
             **_noise_columns(links, len(clips)),
             "level_dbov": levelled.levels_dbov,
             "speech_id": str(speech_id),

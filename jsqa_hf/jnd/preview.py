@@ -118,8 +118,6 @@ def ladder_section(row: Mapping[str, Any], levels: Sequence[Sequence[PreviewClip
 
 def _levels(row: Mapping[str, Any], prefix: str) -> list[list[PreviewClip]]:
     """Clips in pairs, from the mildest to the worst."""
-    known = registered_distortions().get(row["distortion"])
-    sign = -1 if known is not None and known.worse == "lower" else 1
     snrs_db = row["snr_db"] or [None] * len(row["clips"])
     clips = [
         PreviewClip("", _samples(clip), *values)
@@ -127,10 +125,8 @@ def _levels(row: Mapping[str, Any], prefix: str) -> list[list[PreviewClip]]:
             row["clips"], row["severity"], row["severity_jnd"], snrs_db, row["level_dbov"], strict=True
         )
     ]
-    pairs = [
-        sorted(clips[start : start + 2], key=lambda clip: sign * clip.position) for start in range(0, len(clips), 2)
-    ]
-    pairs.sort(key=lambda pair: sign * pair[0].position)
+    pairs = [sorted(clips[start : start + 2], key=lambda clip: -clip.position) for start in range(0, len(clips), 2)]
+    pairs.sort(key=lambda pair: -pair[0].position)
     return [
         [clip._replace(file=f"{prefix}_level{level}{letter}.wav") for letter, clip in zip("ab", pair, strict=True)]
         for level, pair in enumerate(pairs, start=1)

@@ -104,6 +104,16 @@ def test_rows_of_other_distortions_go_through_map_and_disk(
 
 
 @pytest.mark.parametrize("worse", ["lower", "higher"])
+def test_positions_in_jnds_rise_towards_the_better(worse: Any, speech: datasets.Dataset) -> None:
+    distortion = Hum()
+    distortion.worse = worse
+    (severities,) = JNDPairGenerator(distortions=[distortion], duration_s=0.5)(speech[:1])["severity"]
+    (positions,) = JNDPairGenerator(distortions=[distortion], duration_s=0.5)(speech[:1])["severity_jnd"]
+    sign = 1 if worse == "lower" else -1
+    np.testing.assert_allclose(np.diff(positions), sign * np.diff(severities) / distortion.threshold.just_noticeable)
+
+
+@pytest.mark.parametrize("worse", ["lower", "higher"])
 def test_background_is_mild(worse: Any, noise: datasets.Dataset) -> None:
     distortion = Hum()
     distortion.worse = worse
