@@ -66,17 +66,15 @@ def card_data(human: dict[str, float]) -> ModelCardData:
 def render_mos_model() -> str:
     """The card of jsqa-tiny, as Markdown with its metadata."""
     evaluation, pretraining = load("evaluation"), load("pretraining")
-    first, again = load("finetuning"), load("finetuning_again")
+    finetuning = load("finetuning")
     human = evaluation["p835_wideband_held_out_talkers"]
     card = ModelCard.from_template(
         card_data(human),
         template_path=str(FOLDER / "jsqa-tiny.md.jinja"),
-        hours=f"{sum(stage['train_runtime'] for stage in (pretraining, first, again)) / 3600:.1f}",
+        minutes=round((pretraining["train_runtime"] + finetuning["train_runtime"]) / 60),
         pretraining_steps=pretraining["train_steps"],
-        finetuning_steps=first["train_steps"],
-        epochs=round(first["epoch"]),
-        again_steps=again["train_steps"],
-        again_epochs=round(again["epoch"]),
+        finetuning_steps=finetuning["train_steps"],
+        epochs=round(finetuning["epoch"]),
         human=human,
         sweeps=evaluation["held_out_speakers_in_held_out_noise"],
         gain=evaluation["clean_speech_at_lower_gain"],

@@ -113,6 +113,25 @@ def test_corpora_by_name_bring_their_scale(script: ModuleType, tmp_path: Path) -
     assert script.corpus_names(args.ratings) == ["pstn", "pstn 2"]
 
 
+def test_intervals_are_widened_at_the_end_and_scores_left_alone(
+    script: ModuleType, corpus: Path, tmp_path: Path
+) -> None:
+    script.main(arguments(corpus, tmp_path / "as they are"))
+    script.main(arguments(corpus, tmp_path / "widened", "--interval_coverage=0.5"))
+    before, after = weights(tmp_path / "as they are"), weights(tmp_path / "widened")
+    different = {name for name in before if not torch.equal(before[name], after[name])}
+    assert different == {"head.output.bias"}
+    assert (before["head.output.bias"] == after["head.output.bias"]).tolist() == [True, False]
+    with pytest.raises(ValueError, match="interval_coverage needs"):
+        script.main(
+            [
+                *arguments(corpus, tmp_path / "none")[:2],
+                *arguments(corpus, tmp_path / "none")[3:],
+                "--interval_coverage=0.9",
+            ]
+        )
+
+
 @pytest.mark.slow
 def test_scale_and_offset_between_corpora_are_found(script: ModuleType, tmp_path: Path) -> None:
     """The second test rates the same clips 0.8 lower, on a scale narrower by 0.7 about its middle."""

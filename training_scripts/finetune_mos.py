@@ -27,6 +27,7 @@ from jsqa_hf.training import (
     MOSCollator,
     MOSTrainer,
     RunArguments,
+    WidenIntervals,
     compute_mos_metrics,
     fit_head,
     on_scale,
@@ -93,6 +94,10 @@ class FinetuningArguments:
     crop: str = field(
         default="start",
         metadata={"help": "part of longer clips to train on: start, random, or none, which leaves all clips whole"},
+    )
+    interval_coverage: float | None = field(
+        default=None,
+        metadata={"help": "at the end, widen or narrow the 95 % intervals until they hold this share of eval_ratings"},
     )
     early_stopping_patience: int | None = field(
         default=None,
@@ -244,8 +249,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         if args.eval_ratings is not None:
             # Other listening tests than those that were trained on: the scale of the model itself.
             evaluation = evaluation.remove_columns("corpus_id")
-    if args.early_stopping_patience is not None and evaluation is None:
-        raise ValueError("early stopping needs --eval_split or --eval_ratings")
+    needs = {"early stopping": args.early_stopping_patience, "interval_coverage": args.interval_coverage}
+    for name, asked in needs.items():
+        if asked is not None and evaluation is None:
+            raise ValueError(f"{name} needs --eval_split or --eval_ratings")
     choose_best_by(args, training_args)
     if training_args.train_sampling_strategy == "group_by_length":
         longest = None if args.crop == "none" else args.max_duration_s
@@ -269,6 +276,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     whole_or_start = MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start")
     if args.fit_head:
         fit_head(model, train, whole_or_start, seed=training_args.seed)
+    callbacks = build_callbacks(args, training_args)
+    if args.interval_coverage is not None:
+        callbacks.append(WidenIntervals(evaluation, whole_or_start, args.interval_coverage))
     trainer = MOSTrainer(
         model=model,
         args=training_args,
@@ -277,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data_collator=collator,
         processing_class=feature_extractor,
         compute_metrics=compute_mos_metrics(args.outputs),
-        callbacks=build_callbacks(args, training_args),
+        callbacks=callbacks,
         layer_decay=args.layer_decay,
         corpus_learning_rate=args.corpus_learning_rate,
         eval_collator=whole_or_start,

@@ -10,6 +10,7 @@ from .diagnostics import ContrastiveDiagnostics
 from .head_start import fit_head
 from .hub import prepare_push
 from .hub_trainer import HubTrainer
+from .interval_width import WidenIntervals, widen_intervals
 from .lengths import with_lengths
 from .mos import HeadFirst, MOSCollator, MOSTrainer, on_scale
 from .run_card import CardArguments
@@ -26,6 +27,7 @@ __all__ = [
     "MOSCollator",
     "MOSTrainer",
     "RunArguments",
+    "WidenIntervals",
     "calibrate_model",
     "compute_mos_metrics",
     "fit_head",
@@ -36,6 +38,7 @@ __all__ = [
     "repeat_with_index",
     "run_script",
     "run_training",
+    "widen_intervals",
     "with_lengths",
     "write_metrics",
 ]

@@ -1,0 +1,54 @@
+"""Intervals that hold as many ratings as they promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_head_start import make, rated_noise
+
+from jsqa_hf import JSQAForMOSRegression
+from jsqa_hf.training import MOSCollator, widen_intervals
+
+
+def coverage_of(model: JSQAForMOSRegression, rows: list[dict[str, Any]], collator: MOSCollator) -> float:
+    """Share of the ratings inside the 95 % interval."""
+    batch = collator(rows)
+    with torch.no_grad():
+        output = model.eval()(batch["input_values"], batch["attention_mask"])
+    return float(((output.scores - batch["labels"]).abs() <= 1.96 * output.variances.sqrt()).float().mean())
+
+
+@pytest.mark.parametrize("bias", [-8.0, 4.0])
+@pytest.mark.parametrize("coverage", [0.5, 0.95])
+def test_too_narrow_and_too_wide_intervals_hold_that_share_afterwards(bias: float, coverage: float):
+    rows = rated_noise(40)
+    model, collator = make()
+    with torch.no_grad():
+        model.head.output.bias[1] = bias
+    before = coverage_of(model, rows, collator)
+    scores = model(**{name: collator(rows)[name] for name in ("input_values", "attention_mask")}).scores
+    shifts = widen_intervals(model, rows, collator, coverage=coverage)
+    assert coverage - 1e-6 <= coverage_of(model, rows, collator) <= coverage + 1 / 40 + 1e-6
+    assert before < coverage or shifts["mos"] < 0
+    after = model(**{name: collator(rows)[name] for name in ("input_values", "attention_mask")}).scores
+    torch.testing.assert_close(after, scores)
+    # Again there is nothing left to do.
+    assert widen_intervals(model, rows, collator, coverage=coverage)["mos"] == pytest.approx(0, abs=1e-3)
+
+
+def test_an_output_that_nobody_rated_stays_as_it_is():
+    model, collator = make(mos_output_names=["mos", "noisiness"])
+    rows = [{**row, "labels": [row["labels"][0], np.nan]} for row in rated_noise(12)]
+    before = model.head.output.bias.detach().clone()
+    assert set(widen_intervals(model, rows, collator)) == {"mos"}
+    changed = (model.head.output.bias != before).tolist()
+    assert changed == [False, False, True, False]
+
+
+def test_a_coverage_that_is_no_share_is_refused():
+    model, collator = make()
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        widen_intervals(model, rated_noise(4), collator, coverage=95)
