@@ -135,8 +135,8 @@ def main() -> None:
     print_comparison(scratch, pretrained)
     print(
         "\nWhat this shows: that both stages run and learn. What it cannot show: what pretraining is worth. One seed,"
-        "\nminutes of training instead of days, and a test on the very kinds of noise that stage 2 was trained on:"
-        "\nhere the network from scratch is often ahead. The model card compares both in noise they never heard."
+        "\nminutes of training instead of days, and a test on the very kinds of noise that stage 2 was trained on,"
+        "\nso that either may be ahead. docs/results/study/claim.md has the comparison over five seeds."
     )
     print(f"\nModels and metrics: {output}   ({(time.monotonic() - started) / 60:.1f} minutes)")
 

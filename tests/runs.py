@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from small import SMALL_HUBERT
 from transformers import HubertConfig, HubertModel
 
+from jsqa_hf import JSQAConfig, JSQAModel
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "training_scripts"
 RATE = 16000
@@ -52,7 +54,8 @@ def write_corpus(root: Path) -> Path:
     torch.manual_seed(0)
     # Dropout and masking draw random numbers in every step: a run that loses count of them ends elsewhere.
     dropping = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "apply_spec_augment": True, "mask_time_prob": 0.05}
-    HubertModel(HubertConfig(**{**SMALL_HUBERT, **dropping})).save_pretrained(root / "hubert")
+    HubertModel(HubertConfig(**SMALL_HUBERT)).save_pretrained(root / "hubert")
+    JSQAModel(JSQAConfig(hubert_config={**SMALL_HUBERT, **dropping})).save_pretrained(root / "start")
     return root
 
 
@@ -72,7 +75,7 @@ def pretraining(corpus: Path, output: Path, *extra: str) -> list[str]:
     return [
         f"--speech={corpus / 'speech'}",
         f"--noise={corpus / 'noise'}",
-        f"--backbone={corpus / 'hubert'}",
+        f"--backbone={corpus / 'start'}",
         "--duration_s=0.5",
         "--max_steps=6",
         f"--output_dir={output}",

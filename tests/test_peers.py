@@ -91,10 +91,12 @@ def test_operations_are_those_of_the_parts() -> None:
     model = load_default()[0]
     operations = inference_limits.operations_by_part(model, torch.zeros(1, SAMPLING_RATE))
     total = operations.pop("all")
-    # The rest is the projection of the levels.
-    assert 0.99 * total < sum(operations.values()) <= total
     backbone = model.config.hubert_config
     frames = int(model.jsqa._frame_counts(torch.tensor(SAMPLING_RATE)))
+    # The rest are the levels: frequencies to mel bands in each window of a frame, and their projection.
+    spectra = 2 * (model.jsqa.level_window_length // 2 + 1) * model.config.level_bands * model.config.level_windows
+    rest = frames * (spectra + 2 * model.jsqa.level_projection.weight.numel())
+    assert sum(operations.values()) + rest == pytest.approx(total, rel=0.01)
     # 2 operations per weight of the two products of every layer.
     per_frame = backbone.num_hidden_layers * 2 * 2 * backbone.hidden_size * backbone.intermediate_size
     assert operations["feed-forward"] == frames * per_frame
