@@ -463,3 +463,11 @@ def test_the_head_can_start_from_the_regression(script: ModuleType, corpus: Path
     # The two halves of the line, and nothing of what other hidden units see.
     row = weights(tmp_path / "run")["head.output.weight"][0]
     assert row[:2].tolist() == [1, -1] and not row[2:].any()
+
+
+def test_a_model_saved_in_half_precision_is_trained_in_single(script: ModuleType, corpus: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    JSQAForMOSRegression(small_config()).half().save_pretrained(tmp_path / "half")
+    script.main(arguments(corpus, tmp_path / "run", f"--model={tmp_path / 'half'}"))
+    trained = weights(tmp_path / "run")
+    assert all(values.dtype == torch.float32 and values.isfinite().all() for values in trained.values())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import torch
 from transformers import AutoConfig, EarlyStoppingCallback, HubertConfig, TrainerCallback, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
@@ -126,16 +127,17 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
             raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
         preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
         return JSQAForMOSRegression(preset(**head))
+    # Whatever precision it was saved in: in half precision the optimiser makes NaN of the weights.
     config = AutoConfig.from_pretrained(args.model)
     if isinstance(config, HubertConfig):
-        base = JSQAModel.from_backbone(args.model, JSQAConfig(**head))
+        base = JSQAModel.from_backbone(args.model, JSQAConfig(**head), dtype=torch.float32)
         model = JSQAForMOSRegression(base.config)
         if not args.from_scratch:
             model.jsqa = base
         return model
     if args.from_scratch:
         return JSQAForMOSRegression(JSQAConfig.from_pretrained(args.model, **head))
-    return JSQAForMOSRegression.from_pretrained(args.model, **head)
+    return JSQAForMOSRegression.from_pretrained(args.model, dtype=torch.float32, **head)
 
 
 def corpus_names(sources: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import datasets
+import torch
 from transformers import AutoConfig, TrainingArguments, set_seed
 from transformers.utils import logging
 
@@ -122,10 +123,13 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
     if args.backbone is None:
         preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
         return JSQAForContrastivePretraining(preset(**objective))
+    # Whatever precision it was saved in: in half precision the optimiser makes NaN of the weights.
     if isinstance(AutoConfig.from_pretrained(args.backbone), JSQAConfig):
         # A calibration belongs to the projection as it was.
-        return JSQAForContrastivePretraining.from_pretrained(args.backbone, **objective, jnd_calibration=None)
-    base = JSQAModel.from_backbone(args.backbone, JSQAConfig(**objective))
+        return JSQAForContrastivePretraining.from_pretrained(
+            args.backbone, dtype=torch.float32, **objective, jnd_calibration=None
+        )
+    base = JSQAModel.from_backbone(args.backbone, JSQAConfig(**objective), dtype=torch.float32)
     model = JSQAForContrastivePretraining(base.config)
     model.jsqa = base
     return model
