@@ -21,11 +21,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "training_scripts"
 RESULTS = REPOSITORY / "docs" / "results" / "study"
 
-# Our choice; what is not named is as in `JSQAConfig.tiny`, 0.2 M parameters, about as many as NISQA has. The other has
-# 0.9 M.
+# Our choice; what is not named is as in `JSQAConfig.tiny`, 0.2 M parameters, about as many as NISQA has. The others
+# have 0.9 and 5.1 M.
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {},
     "small": {"hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 512, "initializer_range": 0.07},
+    "medium": {
+        **{"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 1024},
+        **{"conv_dim": (256,), "initializer_range": 0.05},
+    },
 }
 
 # Batches of 8 ladders of 4 clips of 2.5 s and of 8 clips of at most 3 s. Our choice, as are the learning rates.

@@ -63,15 +63,11 @@ class SimulationArguments:
     num_proc: int = field(default=1, metadata={"help": "number of processes"})
 
 
-class Simulator:
-    """Makes and rates clips by their number."""
+class Degrader:
+    """Makes clips by their number."""
 
     def __init__(self, args: SimulationArguments) -> None:
-        import pesq
-        import zimtohrli
-
         self.args = args
-        self.pesq, self.zimtohrli, self.hearing = pesq, zimtohrli, zimtohrli.Pyohrli()
         self.speech = load_speech(*parse_source(args.speech), split=args.speech_split)
         material: dict[str, Any] = {"noise": load_noise(*parse_source(args.noise), split=args.noise_split)}
         if args.talkers:
@@ -83,14 +79,51 @@ class Simulator:
         losses = [one for one in self.distortions if isinstance(one, (PacketLoss, BurstLoss))]
         self.distortions += [type(loss)(concealment="none") for loss in losses]
 
+    def draw(self, number: int) -> tuple[np.random.Generator, dict[str, Any]]:
+        """The random numbers of a clip, and the row of its speech."""
+        rng = np.random.default_rng([self.args.seed, number])
+        return rng, self.speech[int(rng.integers(len(self.speech)))]
+
+    def excerpt(self, rng: np.random.Generator, row: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Clean speech at the nominal level."""
+        speech = draw_speech(rng, row["audio"], SAMPLING_RATE, self.args.duration_s).samples.astype(np.float64)
+        (speech,) = bring_to_level([speech], sampling_rate=SAMPLING_RATE).clips
+        return speech.astype(np.float64)
+
+    def degrade(
+        self, rng: np.random.Generator, speech: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], dict[str, float]]:
+        """At most one distortion of each stage, in the order of the stages; also their severities by label."""
+        count = int(rng.choice(len(DISTORTION_COUNTS), p=DISTORTION_COUNTS))
+        chosen: list[Distortion] = []
+        for index in rng.permutation(len(self.distortions)):
+            distortion = self.distortions[int(index)]
+            if len(chosen) < count and distortion.stage not in {one.stage for one in chosen}:
+                chosen.append(distortion)
+        applied = {}
+        for distortion in sorted(chosen, key=lambda one: one.stage):
+            applied[label(distortion)] = severity = draw_severity(rng, distortion)
+            draw = distortion.draw(rng, speech.size, SAMPLING_RATE)
+            speech = distortion.distort(speech, [severity], draw, SAMPLING_RATE)[0].samples.astype(np.float64)
+        return speech, applied
+
+
+class Simulator(Degrader):
+    """Makes and rates clips by their number."""
+
+    def __init__(self, args: SimulationArguments) -> None:
+        import pesq
+        import zimtohrli
+
+        super().__init__(args)
+        self.pesq, self.zimtohrli, self.hearing = pesq, zimtohrli, zimtohrli.Pyohrli()
+
     def __call__(self, number: int) -> dict[str, Any]:
         """Make one clip; returns its row, or why there is none as `error`."""
-        rng = np.random.default_rng([self.args.seed, number])
-        row = self.speech[int(rng.integers(len(self.speech)))]
-        speech = draw_speech(rng, row["audio"], SAMPLING_RATE, self.args.duration_s).samples.astype(np.float64)
+        rng, row = self.draw(number)
         try:
-            (speech,) = bring_to_level([speech], sampling_rate=SAMPLING_RATE).clips
-            samples, applied = self._degrade(rng, speech.astype(np.float64))
+            speech = self.excerpt(rng, row)
+            samples, applied = self.degrade(rng, speech)
             (compared,) = bring_to_level([samples], sampling_rate=SAMPLING_RATE).clips
             ratings = self._rate(speech, compared)
             level = rng.uniform(self.args.level_dbov_min, self.args.level_dbov_max)
@@ -109,23 +142,6 @@ class Simulator:
             "speaker_id": row["speaker_id"],
             "split": self.args.split,
         }
-
-    def _degrade(
-        self, rng: np.random.Generator, speech: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], dict[str, float]]:
-        """At most one distortion of each stage, in the order of the stages."""
-        count = int(rng.choice(len(DISTORTION_COUNTS), p=DISTORTION_COUNTS))
-        chosen: list[Distortion] = []
-        for index in rng.permutation(len(self.distortions)):
-            distortion = self.distortions[int(index)]
-            if len(chosen) < count and distortion.stage not in {one.stage for one in chosen}:
-                chosen.append(distortion)
-        applied = {}
-        for distortion in sorted(chosen, key=lambda one: one.stage):
-            applied[label(distortion)] = severity = draw_severity(rng, distortion)
-            draw = distortion.draw(rng, speech.size, SAMPLING_RATE)
-            speech = distortion.distort(speech, [severity], draw, SAMPLING_RATE)[0].samples.astype(np.float64)
-        return speech, applied
 
     def _rate(self, clean: NDArray[Any], degraded: NDArray[Any]) -> Mapping[str, float]:
         pesq = float(self.pesq.pesq(SAMPLING_RATE, clean, degraded, "wb"))
