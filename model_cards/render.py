@@ -65,14 +65,15 @@ def card_data(human: dict[str, float]) -> ModelCardData:
 
 def render_mos_model() -> str:
     """The card of jsqa-tiny, as Markdown with its metadata."""
-    evaluation, pretraining = load("evaluation"), load("pretraining")
-    finetuning = load("finetuning")
+    evaluation, finetuning, whole = load("evaluation"), load("finetuning"), load("finetuning_long_crops")
     human = evaluation["p835_wideband_held_out_talkers"]
     card = ModelCard.from_template(
         card_data(human),
         template_path=str(FOLDER / "jsqa-tiny.md.jinja"),
-        minutes=round((pretraining["train_runtime"] + finetuning["train_runtime"]) / 60),
-        pretraining_steps=pretraining["train_steps"],
+        minutes=round((finetuning["train_runtime"] + whole["train_runtime"]) / 60),
+        distillation=load("distillation"),
+        averaging=load("averaging"),
+        whole=whole,
         finetuning_steps=finetuning["train_steps"],
         epochs=round(finetuning["epoch"]),
         human=human,

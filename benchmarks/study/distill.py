@@ -208,8 +208,10 @@ def clip_samples(rng: np.random.Generator) -> int:
     return round(float(rng.choice(DURATIONS_S)) * SAMPLING_RATE)
 
 
-def pretrain(args: DistillationArguments, material: Material) -> dict[str, JSQAForContrastivePretraining]:
-    """Stage 1 of all networks on the same ladders."""
+def pretrain(
+    args: DistillationArguments, material: Material
+) -> tuple[dict[str, JSQAForContrastivePretraining], list[dict[str, Any]]]:
+    """Stage 1 of all networks on the same ladders; also their losses by step."""
     rng, generator = np.random.default_rng(args.seed), torch.Generator(args.device).manual_seed(args.seed)
     students = {}
     for shape in args.shapes:
@@ -218,6 +220,7 @@ def pretrain(args: DistillationArguments, material: Material) -> dict[str, JSQAF
         students[shape] = Student(model, shape, args.stage1_steps, args.device)
     contents = args.batch_size // LADDER
     ids = torch.arange(contents, device=args.device).repeat_interleave(LADDER)
+    history: list[dict[str, Any]] = []
     start = time.monotonic()
     for step in range(args.stage1_steps):
         samples = clip_samples(rng) // 2
@@ -235,12 +238,16 @@ def pretrain(args: DistillationArguments, material: Material) -> dict[str, JSQAF
         }
         if (step + 1) % args.log_steps == 0 or step + 1 == args.stage1_steps:
             figures = {shape: round(loss.item(), 4) for shape, loss in losses.items()}
-            print(f"stage 1, step {step + 1}, {time.monotonic() - start:.0f} s: {figures}", flush=True)
-    return {shape: student.model for shape, student in students.items()}
+            history.append({"step": step + 1, "seconds": time.monotonic() - start, "loss": figures})
+            print(f"stage 1, step {step + 1}, {history[-1]['seconds']:.0f} s: {figures}", flush=True)
+    return {shape: student.model for shape, student in students.items()}, history
 
 
 def distill(
-    args: DistillationArguments, material: Material, pretrained: dict[str, JSQAForContrastivePretraining]
+    args: DistillationArguments,
+    material: Material,
+    pretrained: dict[str, JSQAForContrastivePretraining],
+    stage1: list[dict[str, Any]],
 ) -> None:
     """Train all networks, and save them and the figures every `log_steps`, so that a run may be cut short."""
     rng, generator = np.random.default_rng(args.seed), torch.Generator(args.device).manual_seed(args.seed + 1)
@@ -269,13 +276,14 @@ def distill(
             for shape, student in students.items():
                 student.model.save_pretrained(Path(args.output_dir) / shape)
                 JSQAFeatureExtractor().save_pretrained(Path(args.output_dir) / shape)
-            write_report(args, students, validation, history)
+            write_report(args, students, validation, stage1, history)
 
 
 def write_report(
     args: DistillationArguments,
     students: dict[str, Student],
     validation: Sequence[tuple[Tensor, Tensor]],
+    stage1: list[dict[str, Any]],
     history: list[dict[str, Any]],
 ) -> None:
     """Write `distillation.json`: settings without paths, sizes, spread of the teacher's scores, figures by step."""
@@ -285,6 +293,7 @@ def write_report(
         "settings": settings,
         "parameters": {shape: student.model.num_parameters() for shape, student in students.items()},
         "teacher": {"mean": float(scores.mean()), "standard_deviation": float(scores.std())},
+        "stage1": stage1,
         "history": history,
     }
     write_metrics(Path(args.output_dir) / "distillation.json", report)
@@ -324,9 +333,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     start = time.monotonic()
     material = Material(args)
-    pretrained = pretrain(args, material)
+    pretrained, stage1 = pretrain(args, material)
     print(f"{material.collect(args.device)} degraded clips, {time.monotonic() - start:.0f} s", flush=True)
-    distill(args, material, pretrained)
+    distill(args, material, pretrained, stage1)
     return 0
 
 
