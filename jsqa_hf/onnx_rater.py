@@ -19,9 +19,6 @@ __all__ = ["OnnxRater", "load_onnx_rater"]
 class OnnxRater(WindowRater):
     """Rates audio on the CPU with a graph of ONNX Runtime, as `SpeechQualityPipeline` does with the same graph.
 
-    Audio at another rate than the model's is resampled by soxr, not by torchaudio (docs/onnx.md tells what difference
-    that makes).
-
     Args:
         graph: of a model that has an output named `"mos"`.
         cores: how many cores to rate on.

@@ -34,11 +34,11 @@ def describe_model(rater: OnnxRater | SpeechQualityPipeline) -> dict[str, Any]:
     """What scores depend on, apart from the audio.
 
     Returns:
-        `fingerprint`, a hash of weights and configurations (of a graph, of its file), the parameters that the rater
-        always passes, and `resampler` where that isn't torchaudio: scores of audio at other rates depend on it.
+        `fingerprint`, a hash of weights and configurations (of a graph, of its file), and the parameters that the
+        rater always passes.
     """
     if isinstance(rater, OnnxRater):
-        return {"fingerprint": rater.graph.fingerprint(), "resampler": "soxr", **rater.default_parameters}
+        return {"fingerprint": rater.graph.fingerprint(), **rater.default_parameters}
     graph = getattr(rater.model, "graph", None)
     fingerprint = graph.fingerprint() if isinstance(graph, OnnxGraph) else _fingerprint(rater)
     return {"fingerprint": fingerprint, **rater.default_parameters}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .resampling import KAISER_BEST, torchaudio_for
+from .resampling import KAISER_BEST, Filter, filter_for
 
 __all__ = ["StreamingResampler"]
 
@@ -16,34 +16,29 @@ __all__ = ["StreamingResampler"]
 class StreamingResampler:
     """Resamples mono audio piece by piece, as `jsqa_hf.resampling.resample` does the whole.
 
-    The filter of torchaudio is finite, so a piece that has enough of its neighbours on both sides comes out as in the
-    whole signal. Where torchaudio doesn't serve, soxr does, which keeps its own state.
+    The filter is finite, so a piece that has enough of its neighbours on both sides comes out as in the whole signal.
+    Where it doesn't serve, soxr does, which keeps its own state.
 
     Args:
         orig_rate, new_rate: in Hz.
-        torchaudio: see `jsqa_hf.resampling.resample`.
+        torchaudio: see `jsqa_hf.resampling.filter_for`.
     """
 
     def __init__(self, orig_rate: int, new_rate: int, torchaudio: bool = True) -> None:
         divisor = math.gcd(orig_rate, new_rate)
         self._from, self._to = orig_rate // divisor, new_rate // divisor
         self._soxr: Any = None
-        self._filter: Any = None
+        self._filter: Filter | None = None
         if self._from == self._to:
             return
-        library = torchaudio_for(orig_rate, new_rate) if torchaudio else None
-        if library is None:
+        self._filter = filter_for(orig_rate, new_rate, torchaudio)
+        if self._filter is None:
             import soxr
 
             self._soxr = soxr.ResampleStream(orig_rate, new_rate, 1, dtype="float32", quality="VHQ")
             return
-        import torch
-
-        options: dict[str, Any] = KAISER_BEST
-        # It computes its filter once; that takes longer than to filter some seconds.
-        self._filter = library.transforms.Resample(orig_rate, new_rate, dtype=torch.float32, **options)
-        lowest = min(self._from, self._to) * options["rolloff"]
-        half_width = math.ceil(options["lowpass_filter_width"] * self._from / lowest)
+        lowest = min(self._from, self._to) * KAISER_BEST["rolloff"]
+        half_width = math.ceil(KAISER_BEST["lowpass_filter_width"] * self._from / lowest)
         # Counted in periods, of `_from` samples before and `_to` samples after.
         self._context = math.ceil(half_width / self._from) + 1
         self._pending: NDArray[np.float32] = np.zeros(self._context * self._from, np.float32)
@@ -71,10 +66,7 @@ class StreamingResampler:
         if periods <= 0:
             return np.zeros(0, np.float32)
         piece = self._pending[: 2 * margin + periods * self._from]
-        import torch
-
-        with torch.inference_mode():
-            resampled = self._filter(torch.from_numpy(piece)).numpy()
+        resampled = self._filter(piece)
         self._pending = self._pending[periods * self._from :]
         resampled = resampled[self._context * self._to :][: periods * self._to]
         if last:

@@ -1,7 +1,7 @@
 """Hides a torchaudio that is installed but does not load, which would keep transformers from importing HuBERT.
 
 A torchaudio built for another torch raises `OSError` or `RuntimeError` when it is imported, and transformers imports
-it wherever it finds it installed. Hidden, it counts as not installed, and resampling falls back to soxr.
+it wherever it finds it installed. Hidden, it counts as not installed, and resampling falls back to NumPy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ except ModuleNotFoundError:
     pass
 except (ImportError, OSError, RuntimeError) as error:
     logging.getLogger(__name__).warning(
-        "torchaudio is installed but does not load beside the installed torch (%s); resampling with soxr instead. "
+        "torchaudio is installed but does not load beside the installed torch (%s); resampling with NumPy instead. "
         "To mend it, install torchaudio and torch of versions that belong together, or uninstall torchaudio.",
         str(error).splitlines()[0],
     )

@@ -80,7 +80,7 @@ def prepare_clip(clip: Any, sampling_rate: int, new_rate: int, torchaudio: bool 
         clip: see `to_mono`.
         sampling_rate: of the clip in Hz.
         new_rate: in Hz.
-        torchaudio: see `jsqa_hf.resampling.resample`.
+        torchaudio: see `jsqa_hf.resampling.filter_for`.
 
     Returns:
         (time,) float32 of full scale 1.

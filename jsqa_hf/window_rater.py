@@ -50,7 +50,7 @@ class WindowRater(ABC):
     silence (see `SILENCE_DBFS`) are left out, as there is nothing in them to rate.
     """
 
-    # Whether torchaudio resamples, which needs torch, or soxr.
+    # Whether torchaudio resamples, which needs torch, or NumPy.
     _uses_torchaudio = True
 
     # Call parameters that are always passed.

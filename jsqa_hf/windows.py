@@ -108,7 +108,7 @@ class Windower:
         model_rate: of the windows, in Hz; audio of at most `window_s` keeps its own rate.
         window_s: length of a window in seconds.
         curve_step_s: length of a step of quality over time in seconds; None for none.
-        torchaudio: see `jsqa_hf.resampling.resample`.
+        torchaudio: see `jsqa_hf.resampling.filter_for`.
 
     Raises:
         ValueError: the sampling rate is that of no audio (below 4 kHz or above 768 kHz).
