@@ -263,7 +263,8 @@ class TestCollator:
                 assert 0 <= start <= 4000 and start == collator._start(row, 4000)
                 starts.add(start)
             assert collator(self.rows(corpus))["input_values"].shape == (3, 4000)
-        assert len(starts) == 9
+        # They depend on the temporary path: two of nine draws from 4,001 coincide once in a hundred runs.
+        assert len(starts) >= 7
 
     def test_clips_stay_whole_without_a_crop(self, corpus: Path) -> None:
         batch = MOSCollator(JSQAFeatureExtractor(), 0.2, "none")(self.rows(corpus))
