@@ -138,7 +138,7 @@ def test_networks_learn_from_a_teacher(tmp_path: Path, monkeypatch: pytest.Monke
             return 1 + 4 * (1 + (20 * active_level(clips)[:, 0].log10() + 12) / 30).clamp(0, 1)
 
     monkeypatch.setattr(distill, "Teacher", Loudness)
-    monkeypatch.setattr(distill, "held_out", lambda speaker: speaker.endswith("3"))
+    monkeypatch.setattr(distill, "held_out", lambda speech_id: speech_id.endswith("3"))
     monkeypatch.setattr(distill, "DURATIONS_S", (0.64,))
     corpus = runs.write_corpus(tmp_path / "corpus")
     words = [f"--speech={corpus / 'speech'}", f"--noise={corpus / 'noise'}", f"--output_dir={tmp_path / 'out'}"]

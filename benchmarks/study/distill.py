@@ -6,8 +6,8 @@
 Stage 1 first, for each network: ladders of speech in noise, and which of two clips of a ladder is better, in JNDs.
 Then every network learns DistillMOS (MIT licence) on the same clips, none of which comes twice: clean speech, or clips
 of the package's own distortions (codecs, lost packets, rooms), under up to four degradations of `degradations.py`.
-The scores are on DistillMOS's scale until stage 2, on ratings of listeners, mends that. Speakers are held out by their
-ids for the figures that are printed. Takes minutes on a GPU and days on a CPU. A run is not resumed: it is short.
+The scores are on DistillMOS's scale until stage 2, on ratings of listeners, mends that. Some utterances are held out
+for the figures that are printed. Takes minutes on a GPU and days on a CPU. A run is not resumed: it is short.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from jsqa_hf.training import parse_arguments, write_metrics
 
 # Samples that DistillMOS looks at at a time; what is shorter it pads with zeros.
 TEACHER_SAMPLES = 122880
-# One speaker of so many is held out.
+# One utterance of so many is held out.
 HELD_OUT = 12
 # A just-noticeable difference of SNR in dB (McShefferty, Whitmer and Akeroyd, Trends in Hearing 2015).
 JND_DB = 3.0
 LADDER = 4
-# Learning rates by shape. Our choice.
 # A few lengths only: libraries of GPUs plan anew for every other one.
 DURATIONS_S = (3.04, 4.16, 5.44, 7.68)
 # Large networks see only part of every batch, so that they do not take all of the time.
 SHARES = {"paper": 0.375}
+# Learning rates by shape. Our choice.
 RATES = {"tiny": 2e-3, "small": 1.5e-3, "medium": 8e-4, "paper": 5e-4}
 
 
@@ -68,16 +68,16 @@ class DistillationArguments:
     batch_size: int = field(default=128, metadata={"help": "clips per step"})
     degraded_clips: int = field(default=4000, metadata={"help": "clips of the package's distortions to start from"})
     degraded_share: float = field(default=0.45, metadata={"help": "how many of the clips start from those"})
-    validation_clips: int = field(default=512, metadata={"help": "of held-out speakers"})
+    validation_clips: int = field(default=512, metadata={"help": "of held-out utterances"})
     log_steps: int = field(default=250, metadata={"help": "steps between figures"})
     seed: int = field(default=0, metadata={"help": "of weights and draws"})
     num_proc: int = field(default=1, metadata={"help": "processes for the package's distortions"})
     device: str = field(default="cpu", metadata={"help": "such as cuda"})
 
 
-def held_out(speaker: str) -> bool:
-    """Whether a speaker is left for the figures."""
-    return int(hashlib.md5(speaker.encode()).hexdigest(), 16) % HELD_OUT == 0
+def held_out(speech_id: str) -> bool:
+    """Whether an utterance is left for the figures."""
+    return int(hashlib.md5(speech_id.encode()).hexdigest(), 16) % HELD_OUT == 0
 
 
 def configuration(shape: str) -> JSQAConfig:
@@ -302,7 +302,7 @@ def write_report(
 def validation_batches(
     args: DistillationArguments, material: Material, teacher: Teacher
 ) -> list[tuple[Tensor, Tensor]]:
-    """Clips of held-out speakers, and what the teacher says."""
+    """Clips of held-out utterances, and what the teacher says."""
     rng, generator = np.random.default_rng(args.seed + 3), torch.Generator(args.device).manual_seed(args.seed + 3)
     degrade = BatchDegrader(material.noise, material.rirs, args.seed + 4, args.device)
     batches = []
