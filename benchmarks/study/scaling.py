@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from ablations import test_tables
 from jobs import Job, run_jobs
-from micro import SHAPES, StudyArguments, execute, finetuning_job, pretraining_job
+from micro import OBJECTIVE, SHAPES, StudyArguments, execute, finetuning_job, pretraining_job
 from numpy.typing import ArrayLike
 from scaling_report import markdown, plot
 from scipy import stats
@@ -53,7 +53,9 @@ def plan(args: ScalingArguments) -> tuple[list[Job], dict[tuple[str, str, int, i
             for multiple in args.multiples:
                 steps = multiple * args.stage1_steps
                 budget = replace(args, stage1_steps=steps)
-                job = pretraining_job(f"stage1/{size}-{steps}-{seed}", budget, seed, size=size, evaluate=False)
+                # A fixed warm-up would be longer than the shortest run.
+                extra = [*OBJECTIVE, f"--warmup_steps={max(1, steps // 10)}"]
+                job = pretraining_job(f"stage1/{size}-{steps}-{seed}", budget, seed, extra, size, evaluate=False)
                 stage1.append(job)
                 model = Path(args.output_dir) / job.name
                 # From scratch it takes any model of this size, for its shape.
