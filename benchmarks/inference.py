@@ -181,7 +181,7 @@ def export_models(folder: Path) -> dict[str, str]:
         "jsqa": str(DEFAULT_CHECKPOINT),
         "jsqa-bfloat16": str(DEFAULT_CHECKPOINT),
         "jsqa-onnx": graph,
-        "jsqa-onnx-alone": graph,
+        "jsqa-onnx-alone": str(DEFAULT_CHECKPOINT / "model.onnx"),
         "jsqa-onnx-int8": str(export_onnx(model, folder / "int8" / "model.onnx", int8=True).path),
     }
 

@@ -211,7 +211,7 @@ PEERS: dict[str, Peer] = {
     ),
     "jsqa-onnx": Peer("JSQA, ONNX", "Apache-2.0", "onnx", _load_jsqa, ours=True),
     "jsqa-onnx-int8": Peer("JSQA, ONNX int8", "Apache-2.0", "onnx", _load_jsqa, ours=True),
-    "jsqa-onnx-alone": Peer("JSQA, ONNX without torch", "Apache-2.0", "onnx", _load_jsqa_without_torch, ours=True),
+    "jsqa-onnx-alone": Peer("JSQA, `jsqa score`", "Apache-2.0", "onnx", _load_jsqa_without_torch, ours=True),
     "dnsmos": Peer("DNSMOS (speechmos)", "MIT", "onnx", _load_dnsmos),
     "distillmos": Peer("DistillMOS", "MIT", "torch", _load_distillmos),
     "nisqa": Peer("NISQA 2.0 (torchmetrics)", "MIT, weights CC BY-NC-SA 4.0", "torch", _load_nisqa),

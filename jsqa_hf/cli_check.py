@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
-from .cli_options import add_rating_options, load_rater, rate_files
+from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
 from .cli_output import complain, only_our_messages, open_output
 from .score_formats import printable
 
 if TYPE_CHECKING:
     from .baseline import Baseline
     from .gate import GateOptions, GateResult
-    from .pipeline_jsqa import SpeechQualityPipeline
-    from .scoring import FileScore
+    from .score_engine import FileScore
+    from .window_rater import WindowRater
 
 _EPILOG = """\
 examples:
@@ -69,20 +69,20 @@ def add_check_parser(subparsers: Any) -> None:
 def run_check(arguments: argparse.Namespace) -> int:
     """Rate a folder, write what was asked for and return the exit code."""
     _check_usage(arguments)
-    with only_our_messages():
+    with only_our_messages(of_transformers=not rates_without_torch(arguments)):
         from datetime import datetime, timezone
 
         from .gate import check_scores
         from .score_results import describe_model
 
         started = datetime.now(timezone.utc)
-        pipeline = load_rater(arguments)
-        options = _options(arguments, pipeline)
+        rater = load_rater(arguments)
+        options = _options(arguments, rater)
         names = _find(arguments.folder)
-        fingerprint = describe_model(pipeline)["fingerprint"]
+        fingerprint = describe_model(rater)["fingerprint"]
         baseline = _read_baseline(arguments, names, fingerprint)
         try:
-            result = check_scores(_rate(arguments, names, pipeline), options, baseline)
+            result = check_scores(_rate(arguments, names, rater), options, baseline)
         except ValueError as error:
             raise UsageError(f"--baseline {printable(arguments.baseline or '')}: {error}") from error
         _write_outputs(arguments, result, options, fingerprint, started)
@@ -107,10 +107,10 @@ def _check_usage(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{option.replace('_', '-')} {printable(path)}: no file can be written there")
 
 
-def _options(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> GateOptions:
+def _options(arguments: argparse.Namespace, rater: WindowRater) -> GateOptions:
     from .gate import GateOptions
 
-    lowest, highest = pipeline.model.config.mos_score_range
+    lowest, highest = rater.score_range
     for option in ("min_mos", "fail_under"):
         value = getattr(arguments, option)
         if value is not None and not lowest <= value <= highest:
@@ -125,7 +125,7 @@ def _options(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> 
 
 def _find(folder: str) -> dict[str, str]:
     """Path of each file by its name relative to the folder, with `/`."""
-    from .scoring import NothingFound, find_audio_files
+    from .audio_files import NothingFound, find_audio_files
 
     found = list(find_audio_files([folder]))
     paths = [path for path in found if not isinstance(path, NothingFound)]
@@ -153,10 +153,10 @@ def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerp
 
 
 def _rate(
-    arguments: argparse.Namespace, names: dict[str, str], pipeline: SpeechQualityPipeline
+    arguments: argparse.Namespace, names: dict[str, str], rater: WindowRater
 ) -> Iterator[tuple[str, FileScore, float]]:
     before = time.perf_counter()
-    for name, result in zip(names, rate_files(arguments, names.values(), pipeline), strict=True):
+    for name, result in zip(names, rate_files(arguments, names.values(), rater), strict=True):
         now = time.perf_counter()
         yield name, result, now - before
         before = now

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import UsageError
-from .cli_options import add_model_options, load_rater
+from .cli_options import add_model_options, load_pipeline
 from .cli_output import only_our_messages
 from .score_formats import printable
 
@@ -64,7 +64,7 @@ def _serve(arguments: argparse.Namespace, limits_given: dict[str, Any], folder: 
 
     limits = AppLimits(**limits_given)
     with only_our_messages():
-        pipeline = load_rater(arguments)
+        pipeline = load_pipeline(arguments)
         app = make_app(pipeline, _load_comparer(arguments.comparison_model, pipeline), limits)
     launch_app(app, limits, host=arguments.host, port=arguments.port, open_browser=arguments.open)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
-from .cli_options import add_rating_options, load_rater, rate_files
+from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
 from .cli_output import complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
     from .evaluation import RatedClips
     from .evaluation_data import ListeningTest
-    from .pipeline_jsqa import SpeechQualityPipeline
-    from .scoring import FileScore
+    from .score_engine import FileScore
+    from .window_rater import WindowRater
 
 _EPILOG = """\
 examples:
@@ -72,7 +72,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """Rate the clips, compare, print and save; returns the exit code."""
     if arguments.resamples < 0:
         raise UsageError(f"--resamples must be at least 0, but is {arguments.resamples}")
-    with only_our_messages():
+    with only_our_messages(of_transformers=not rates_without_torch(arguments)):
         try:
             failed = _evaluate(arguments)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
@@ -85,19 +85,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation import evaluate_clips, residual_table, summary, write_json, write_predictions
     from .evaluation_data import load_listening_test
 
-    pipeline = load_rater(arguments)
-    config = pipeline.model.config
+    rater = load_rater(arguments)
     test = load_listening_test(
         arguments.data,
-        config.mos_output_names,
-        config.mos_score_range,
+        rater.output_names,
+        rater.score_range,
         columns=arguments.outputs,
         split=arguments.split,
         score_range=arguments.score_range,
         must_exist=False,
     )
     by, groups = test.groups(arguments.by)
-    outputs, failed = _rate(arguments, pipeline, test)
+    outputs, failed = _rate(arguments, rater, test)
     results: dict[str, dict[str, Any]] = {}
     for name, clips in outputs.items():
         result = evaluate_clips(clips, resamples=arguments.resamples, seed=arguments.seed)
@@ -107,12 +106,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         settings = {"data": arguments.data, "split": arguments.split, "model": arguments.model}
         settings |= {"dtype": arguments.dtype}
-        settings |= {"score_range": arguments.score_range, "model_score_range": list(config.mos_score_range)}
+        settings |= {"score_range": arguments.score_range, "model_score_range": list(rater.score_range)}
         settings |= {"residuals_by": by, "resamples": arguments.resamples, "seed": arguments.seed}
         write_json(Path(arguments.json), {"settings": settings, "n_failed": failed, "outputs": results})
     if arguments.predictions:
         write_predictions(Path(arguments.predictions), outputs)
-    _plot(arguments, outputs, results, config.mos_score_range)
+    _plot(arguments, outputs, results, rater.score_range)
     return failed
 
 
@@ -121,9 +120,7 @@ def _printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _rate(
-    arguments: argparse.Namespace, pipeline: SpeechQualityPipeline, test: ListeningTest
-) -> tuple[dict[str, RatedClips], int]:
+def _rate(arguments: argparse.Namespace, rater: WindowRater, test: ListeningTest) -> tuple[dict[str, RatedClips], int]:
     """Ratings and scores of every rated output, and how many rated clips could not be scored."""
     import numpy as np
 
@@ -131,7 +128,7 @@ def _rate(
     rated = np.flatnonzero(~np.isnan(test.labels()).all(axis=1))
     paths = [test.dataset[int(clip)]["audio"]["path"] for clip in rated]
     scores: dict[int, FileScore] = {}
-    for clip, score in zip(rated, rate_files(arguments, paths, pipeline), strict=True):
+    for clip, score in zip(rated, rate_files(arguments, paths, rater), strict=True):
         scores[int(clip)] = score
         if score.error is not None:
             complain(f"{printable(score.file)}: {printable(score.error)}")

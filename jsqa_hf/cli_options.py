@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from .audio_files import NothingFound
     from .onnx_rater import OnnxRater
     from .pipeline_jsqa import SpeechQualityPipeline
-    from .scoring import FileScore
+    from .score_engine import FileScore
+    from .window_rater import WindowRater
 
 __all__ = [
     "add_model_options",
     "add_rating_options",
-    "load_graph",
+    "load_pipeline",
     "load_rater",
     "positive",
     "rate_files",
@@ -47,7 +48,10 @@ def add_model_options(parser: Any) -> None:
         "--model", metavar="M", help="checkpoint folder or name on the Hub (default: the embedded model)"
     )
     parser.add_argument(
-        "--device", metavar="D", help="such as cpu or cuda:0 (default: an accelerator if there is one)"
+        "--device",
+        metavar="D",
+        help="such as cpu or cuda:0 (default: an accelerator if there is one, but for the embedded model and graphs "
+        "the CPU)",
     )
     parser.add_argument(
         "--dtype",
@@ -64,41 +68,43 @@ def add_rating_options(parser: Any) -> None:
 
 
 def rates_without_torch(arguments: argparse.Namespace) -> bool:
-    """Whether the model is a graph that runs on the CPU in one process: then torch, slow to start, isn't needed."""
+    """Whether one process rates on the CPU with a graph: then torch and transformers, slow to start, aren't needed.
+
+    A graph is what `jsqa export` wrote, and also comes with the embedded model, which is small enough for the CPU.
+    """
     from .onnx_graph import is_onnx_model
 
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    is_graph = arguments.model is not None and is_onnx_model(arguments.model)
-    return is_graph and alone and arguments.dtype is None and arguments.device in (None, "cpu")
+    has_graph = arguments.model is None or is_onnx_model(arguments.model)
+    return has_graph and alone and arguments.dtype is None and arguments.device in (None, "cpu")
 
 
-def load_graph(arguments: argparse.Namespace) -> OnnxRater:
-    """The graph that the options tell, where `rates_without_torch` is true.
-
-    Raises:
-        UsageError: it can't be loaded.
-    """
-    from .onnx_rater import load_onnx_rater
-
-    with _errors_of_loading():
-        return load_onnx_rater(arguments.model)
-
-
-def load_rater(arguments: argparse.Namespace, device: str | None = None) -> SpeechQualityPipeline:
-    """The MOS model that the options tell.
+def load_rater(arguments: argparse.Namespace, device: str | None = None) -> OnnxRater | SpeechQualityPipeline:
+    """What rates with the MOS model that the options tell: a graph where `rates_without_torch`, or else a pipeline.
 
     Args:
         arguments: with the options of `add_model_options`.
-        device: instead of `--device`.
+        device: of a pipeline, instead of `--device`.
 
     Raises:
         UsageError: it can't be loaded.
     """
-    from .scoring import load_pipeline
+    if not rates_without_torch(arguments):
+        return load_pipeline(arguments, device)
+    from . import DEFAULT_CHECKPOINT
+    from .onnx_rater import load_onnx_rater
+
+    with _errors_of_loading():
+        return load_onnx_rater(DEFAULT_CHECKPOINT if arguments.model is None else arguments.model)
+
+
+def load_pipeline(arguments: argparse.Namespace, device: str | None = None) -> SpeechQualityPipeline:
+    """As `load_rater`, but always a pipeline."""
+    from . import scoring
 
     _return_freed_memory()
     with _errors_of_loading():
-        return load_pipeline(arguments.model, device or arguments.device, arguments.dtype)
+        return scoring.load_pipeline(arguments.model, device or arguments.device, arguments.dtype)
 
 
 @contextmanager
@@ -110,21 +116,21 @@ def _errors_of_loading() -> Iterator[None]:
 
 
 def rate_files(
-    arguments: argparse.Namespace, paths: Iterable[str | NothingFound], pipeline: SpeechQualityPipeline
+    arguments: argparse.Namespace, paths: Iterable[str | NothingFound], rater: WindowRater
 ) -> Iterator[FileScore]:
     """Rate files as `jsqa_hf.scoring.score_files` does, with a progress bar.
 
     Args:
         arguments: with the options of `add_rating_options`.
         paths: files; a progress bar needs their number.
-        pipeline: of `load_rater`.
+        rater: of `load_rater`.
     """
     from tqdm import tqdm
 
-    from .scoring import score_files
+    from .score_engine import rate_paths
 
     total = len(paths) if isinstance(paths, Sized) else None
-    scores = score_files(paths, pipeline, batch_size=arguments.batch_size)
+    scores = rate_paths(paths, rater, batch_size=arguments.batch_size)
     return iter(tqdm(scores, total=total, unit="file", file=sys.stderr, disable=not shows_progress(arguments)))
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
-from .cli_options import add_rating_options, load_rater, rate_files
+from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
 from .cli_output import complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
-    from .pipeline_jsqa import SpeechQualityPipeline
     from .report import ReportOptions, Results
-    from .scoring import FileScore
+    from .score_engine import FileScore
+    from .window_rater import WindowRater
 
 _EPILOG = """\
 examples:
@@ -70,7 +70,7 @@ def run_report(arguments: argparse.Namespace) -> int:
         raise UsageError("give either files and folders to rate, or --scores with a file of results")
     if arguments.root and not arguments.scores:
         raise UsageError("--root tells where the files in --scores lie; without --scores, give the folder itself")
-    with only_our_messages():
+    with only_our_messages(of_transformers=not rates_without_torch(arguments)):
         try:
             results, options = _results_and_options(arguments)
             failed = _write(arguments, results, options)
@@ -93,15 +93,15 @@ def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, Report
         results = read_results(arguments.scores, arguments.root)
         if arguments.no_curves:
             return results, options
-        pipeline = load_rater(arguments)
+        rater = load_rater(arguments)
     else:
-        pipeline = load_rater(arguments)
-        results = Results(_rate(arguments, pipeline), {})
-        options = _as_model(options, pipeline, arguments)
+        rater = load_rater(arguments)
+        results = Results(_rate(arguments, rater), {})
+        options = _as_model(options, rater, arguments)
     if arguments.no_curves:
         return results, options
     shown = [file for part in choose_players(results.files, options.worst, options.best) for file in part]
-    files, contradicted = add_curves(results.files, shown, pipeline, arguments.batch_size)
+    files, contradicted = add_curves(results.files, shown, rater, arguments.batch_size)
     if contradicted:
         complain(
             f"no quality over time for {len(contradicted)} files: the model rates them otherwise than --scores tells, "
@@ -110,19 +110,18 @@ def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, Report
     return results._replace(files=files), options
 
 
-def _rate(arguments: argparse.Namespace, pipeline: SpeechQualityPipeline) -> list[FileScore]:
-    from .scoring import find_audio_files
+def _rate(arguments: argparse.Namespace, rater: WindowRater) -> list[FileScore]:
+    from .audio_files import find_audio_files
 
-    return list(rate_files(arguments, list(dict.fromkeys(find_audio_files(arguments.paths))), pipeline))
+    return list(rate_files(arguments, list(dict.fromkeys(find_audio_files(arguments.paths))), rater))
 
 
-def _as_model(options: ReportOptions, pipeline: SpeechQualityPipeline, arguments: argparse.Namespace) -> ReportOptions:
-    config = pipeline.model.config
+def _as_model(options: ReportOptions, rater: WindowRater, arguments: argparse.Namespace) -> ReportOptions:
     name = arguments.model or "the one that comes with jsqa_hf"
     return replace(
         options,
-        scale=tuple(config.mos_score_range),
-        sampling_rate=config.sampling_rate,
+        scale=rater.score_range,
+        sampling_rate=rater.sampling_rate,
         model=f"{name}, in {arguments.dtype}" if arguments.dtype else name,
     )
 

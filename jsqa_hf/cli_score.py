@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from .cli_options import (
     add_rating_options,
-    load_graph,
     load_rater,
     positive,
     rates_without_torch,
@@ -100,11 +99,7 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
 
     if processes.count > 1 and not _is_kept(arguments, format_name):
         _refuse("several processes need --output FILE with the format csv, jsonl or parquet", processes)
-    rater: OnnxRater | SpeechQualityPipeline
-    if rates_without_torch(arguments):
-        rater = load_graph(arguments)
-    else:
-        rater = load_rater(arguments, processes.device(arguments.device))
+    rater = load_rater(arguments, processes.device(arguments.device))
     try:
         rater.check_parameters(**_parameters(arguments))
     except (TypeError, ValueError) as error:

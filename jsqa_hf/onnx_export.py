@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import JSQAForMOSRegression, modeling_jsqa
-from .onnx_graph import MODEL_NAME, explain_missing
+from . import JSQAFeatureExtractor, JSQAForMOSRegression, modeling_jsqa
+from .fingerprint import model_fingerprint
+from .onnx_graph import MODEL_NAME
 from .onnx_model import OnnxForMOSRegression, load_onnx_model
 
 __all__ = ["MAXIMUM_DIFFERENCE", "ExportedModel", "export_onnx", "largest_difference"]
@@ -59,7 +60,8 @@ def export_onnx(
 
     The graph maps `input_values` (batch, samples) float32 and `attention_mask` (batch, samples) int64 to `scores` and
     `variances` (batch, outputs) and `embeddings` (batch, embedding), all float32. Its metadata tell `sampling_rate`,
-    `shortest_samples`, `mos_output_names` and `mos_score_range`, for programs that read nothing else.
+    `shortest_samples`, `mos_output_names` and `mos_score_range`, for programs that read nothing else, and unless it is
+    quantised the `fingerprint` of the model: the scores are the same, so one results file takes either.
 
     Args:
         model: any MOS model; it is left as it is.
@@ -76,20 +78,21 @@ def export_onnx(
         RuntimeError: the graph's results are further from PyTorch's than `MAXIMUM_DIFFERENCE`, or with `int8` aren't
             finite. Nothing is written then.
     """
-    if find_spec("onnxscript") is None or find_spec("onnxruntime") is None:
-        raise ImportError(explain_missing())
+    if find_spec("onnxscript") is None:
+        raise ImportError('writing ONNX graphs needs further packages: pip install "jsqa_hf[onnx]"')
     if isinstance(model, OnnxForMOSRegression):
         raise ValueError(f"{model.graph.path}: is an ONNX graph already; export the checkpoint that it was made from")
     path = _graph_path(output)
     model = copy.deepcopy(model).cpu().float().eval()
+    extractor = JSQAFeatureExtractor(sampling_rate=model.config.sampling_rate)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         # Written whole before it is put in place, so that no half graph is ever found under the name.
         graph = Path(folder) / path.name
-        _write_graph(model, graph)
+        _write_graph(model, graph, None if int8 else model_fingerprint(model, extractor))
         if int8:
             _quantise(graph)
-        _write_configurations(model, graph.parent)
+        _write_configurations(model, extractor, graph.parent)
         exported = load_onnx_model(graph)
         difference = largest_difference(model, exported, seed)
         # NaN is never allowed.
@@ -155,7 +158,7 @@ class _Graph(nn.Module):
         return outputs.scores, outputs.variances, outputs.embeddings
 
 
-def _write_graph(model: JSQAForMOSRegression, path: Path) -> None:
+def _write_graph(model: JSQAForMOSRegression, path: Path, fingerprint: str | None) -> None:
     config = model.config
     # The other implementations make masks and products that the exporter spells out in many more operations.
     implementation = config.hubert_config._attn_implementation
@@ -181,6 +184,7 @@ def _write_graph(model: JSQAForMOSRegression, path: Path) -> None:
         shortest_samples=str(model.jsqa.receptive_field),
         mos_output_names=",".join(config.mos_output_names),
         mos_score_range=",".join(f"{end:g}" for end in config.mos_score_range),
+        **({} if fingerprint is None else {"fingerprint": fingerprint}),
     )
     program.save(path)
 
@@ -242,13 +246,10 @@ def _quantise(path: Path) -> None:
         logger.setLevel(level)
 
 
-def _write_configurations(model: JSQAForMOSRegression, folder: Path) -> None:
-    from . import JSQAFeatureExtractor
-
+def _write_configurations(model: JSQAForMOSRegression, extractor: JSQAFeatureExtractor, folder: Path) -> None:
     config = copy.deepcopy(model.config)
     # It names code that would have to lie beside it.
     if hasattr(config, "auto_map"):
         del config.auto_map
     config.to_json_file(folder / "config.json")
-    extractor = JSQAFeatureExtractor(sampling_rate=config.sampling_rate)
     extractor.to_json_file(folder / "preprocessor_config.json")

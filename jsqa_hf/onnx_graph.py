@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MODEL_NAME", "OnnxGraph", "explain_missing", "is_onnx_model", "open_graph"]
+__all__ = ["MODEL_NAME", "OnnxGraph", "is_onnx_model", "open_graph"]
 
 MODEL_NAME = "model.onnx"
 """Name of the graph in a folder."""
 
 _OUTPUTS = ("scores", "variances", "embeddings")
-
-
-def explain_missing() -> str:
-    """What to do where the packages are missing."""
-    return 'ONNX needs further packages: pip install "jsqa_hf[onnx]"'
 
 
 def is_onnx_model(model: str | os.PathLike[str]) -> bool:
@@ -42,7 +37,7 @@ class OnnxGraph:
         path: of its file.
         session: `onnxruntime.InferenceSession`.
         metadata: what `jsqa export` wrote into it: `sampling_rate`, `shortest_samples`, `mos_output_names` and
-            `mos_score_range`, as text.
+            `mos_score_range`, as text, and unless it is quantised the `fingerprint` of the model.
     """
 
     path: Path
@@ -76,8 +71,8 @@ class OnnxGraph:
         return self.session.run(list(_OUTPUTS), {"input_values": input_values, "attention_mask": attention_mask})
 
     def fingerprint(self) -> str:
-        """A hash of the file, which holds all that scores depend on."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """The hash of the model that it was exported from, whose scores it gives; if quantised, of its own file."""
+        return self.metadata.get("fingerprint") or hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
 def open_graph(model: str | os.PathLike[str], threads: int, providers: Sequence[str] | None = None) -> OnnxGraph:
@@ -89,14 +84,11 @@ def open_graph(model: str | os.PathLike[str], threads: int, providers: Sequence[
         providers: execution providers of ONNX Runtime by name, in order of preference; None runs on the CPU.
 
     Raises:
-        ImportError: the extra `onnx` is not installed.
         FileNotFoundError: there is no graph, or no configuration beside it.
         ValueError: the graph can't be loaded, or isn't one of JSQA.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(explain_missing()) from error
+    import onnxruntime
+
     path = Path(model)
     path = path / MODEL_NAME if path.is_dir() else path
     for needed in (path, path.with_name("config.json")):

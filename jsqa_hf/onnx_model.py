@@ -32,7 +32,6 @@ def load_onnx_model(
         A model for `SpeechQualityPipeline`, `jsqa_hf.scoring` and direct calls.
 
     Raises:
-        ImportError: the extra `onnx` is not installed.
         FileNotFoundError: there is no graph, or no configuration beside it.
         ValueError: the graph can't be loaded, or isn't one of JSQA.
     """

@@ -94,7 +94,7 @@ def load_onnx_rater(model: str | os.PathLike[str]) -> OnnxRater:
         A rater for `jsqa_hf.score_engine`, on as many cores as `OMP_NUM_THREADS` or the system allows.
 
     Raises:
-        ImportError, FileNotFoundError, ValueError: see `jsqa_hf.onnx_graph.open_graph` and [`OnnxRater`].
+        FileNotFoundError, ValueError: see `jsqa_hf.onnx_graph.open_graph` and [`OnnxRater`].
     """
     cores = available_cores()
     return OnnxRater(open_graph(model, cores), cores)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from .scoring import FileScore
+    from .score_engine import FileScore
 
 __all__ = ["FORMATS", "csv_row", "make_writer", "number_columns", "printable", "record"]
 

@@ -7,7 +7,6 @@ next start, they are merged. `FILE.meta.json` tells which model the scores are f
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -34,34 +33,18 @@ def describe_model(rater: OnnxRater | SpeechQualityPipeline) -> dict[str, Any]:
     """What scores depend on, apart from the audio.
 
     Returns:
-        `fingerprint`, a hash of weights and configurations (of a graph, of its file), and the parameters that the
-        rater always passes.
+        `fingerprint`, a hash of weights and configurations (of graphs see `OnnxGraph.fingerprint`), and the parameters
+        that the rater always passes.
     """
-    if isinstance(rater, OnnxRater):
-        return {"fingerprint": rater.graph.fingerprint(), **rater.default_parameters}
-    graph = getattr(rater.model, "graph", None)
-    fingerprint = graph.fingerprint() if isinstance(graph, OnnxGraph) else _fingerprint(rater)
+    graph = rater.graph if isinstance(rater, OnnxRater) else getattr(rater.model, "graph", None)
+    if isinstance(graph, OnnxGraph):
+        fingerprint = graph.fingerprint()
+    else:
+        from .fingerprint import model_fingerprint
+
+        pipeline: Any = rater
+        fingerprint = model_fingerprint(pipeline.model, pipeline.feature_extractor)
     return {"fingerprint": fingerprint, **rater.default_parameters}
-
-
-def _fingerprint(pipeline: Any) -> str:
-    import torch
-
-    settings = [_lasting(part.to_dict()) for part in (pipeline.model.config, pipeline.feature_extractor)]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, weights in pipeline.model.state_dict().items():
-        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
-        digest.update(weights.detach().cpu().contiguous().flatten().view(dtype=torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-# What tells how a model was saved and loaded, not what it does. The weights tell their type themselves.
-_PASSING = ("_name_or_path", "transformers_version", "architectures", "auto_map", "dtype", "torch_dtype")
-
-
-def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
-    parts = {name: value for name, value in settings.items() if name not in _PASSING}
-    return {name: _lasting(value) if isinstance(value, dict) else value for name, value in parts.items()}
 
 
 class ResultsFile:

@@ -182,7 +182,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             values = {"mos": mos, "mos_low": mos - 0.4, "mos_high": mos + 0.4} if exists else {}
             yield FileScore(str(path), values, 0.25 if exists else None, None if exists else "no such file")
 
-    monkeypatch.setattr(scoring, "score_files", score)
+    monkeypatch.setattr("jsqa_hf.score_engine.rate_paths", score)
     return asked
 
 

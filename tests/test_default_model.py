@@ -21,7 +21,7 @@ DATA = Path(__file__).resolve().parents[1] / "examples" / "data"
 
 def test_the_checkpoint_is_small_safe_and_without_code():
     files = {path.name: path.stat().st_size for path in DEFAULT_CHECKPOINT.iterdir()}
-    assert {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"} <= set(files)
+    assert {"config.json", "preprocessor_config.json", "model.safetensors", "model.onnx", "README.md"} <= set(files)
     assert sum(files.values()) <= 12e6
     assert not any(name.endswith((".py", ".bin", ".pt", ".pkl")) for name in files)
 

@@ -18,7 +18,7 @@ import soxr
 import torch
 from small import SAMPLING_RATE, small_config
 
-from jsqa_hf import JSQAForMOSRegression, SpeechQualityPipeline, cli_options
+from jsqa_hf import DEFAULT_CHECKPOINT, JSQAForMOSRegression, SpeechQualityPipeline, cli_options
 from jsqa_hf.cli import main
 from jsqa_hf.onnx_rater import OnnxRater, load_onnx_rater
 from jsqa_hf.score_engine import rate_paths
@@ -26,8 +26,8 @@ from jsqa_hf.score_results import describe_model
 from jsqa_hf.scoring import find_audio_files, load_pipeline, score_files
 
 pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
 
+SLOW_MODULES = ("torch", "torchaudio", "transformers")
 EXAMPLES = Path(__file__).parents[1] / "examples" / "data" / "p835"
 
 
@@ -69,6 +69,22 @@ def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def modules_loaded_by(arguments: list[str], modules: tuple[str, ...]) -> tuple[set[str], int, str]:
+    """Which of the modules the command `jsqa` has loaded in the end, its exit code, and what it printed on stderr."""
+    code = (
+        "import sys\n"
+        f"sys.argv = {['jsqa', *arguments]}\n"
+        "from jsqa_hf.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        f"print('', *(name for name in {modules} if name in sys.modules), sep='\\n', end='')\n"
+        "sys.exit(code)\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("WORLD_SIZE", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    return set(done.stdout.splitlines()) & set(modules), done.returncode, done.stderr
+
+
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
@@ -84,22 +100,43 @@ def test_neither_torch_nor_transformers_is_imported(exported: Path, long_file: P
     soundfile.write(tmp_path / "44.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 44100), 44100)
     output = tmp_path / "scores.jsonl"
     paths = [str(long_file), str(tmp_path), "missing.wav"]
-    command = ["jsqa", "score", *paths, "--model", str(exported / "model.onnx"), "--curve", "--output", str(output)]
-    code = (
-        "import sys\n"
-        f"sys.argv = {command}\n"
-        "from jsqa_hf.cli import main\n"
-        "code = main(sys.argv[1:])\n"
-        "loaded = [name for name in ('torch', 'transformers', 'torchaudio') if name in sys.modules]\n"
-        "assert not loaded, loaded\n"
-        "sys.exit(code)\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("WORLD_SIZE", None)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr) == (1, "jsqa: missing.wav: no such file\n")
+    options = ["--model", str(exported / "model.onnx"), "--curve", "--output", str(output)]
+    loaded = modules_loaded_by(["score", *paths, *options], SLOW_MODULES)
+    assert loaded == (set(), 1, "jsqa: missing.wav: no such file\n")
     results = [json.loads(line) for line in output.read_text().splitlines()]
     assert [result["mos"] is None for result in results] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["score", "{file}"],
+        pytest.param(["check", "{folder}"], marks=pytest.mark.slow),
+        pytest.param(["report", "{file}", "-o", "{folder}/report.html"], marks=pytest.mark.slow),
+    ],
+)
+def test_the_embedded_model_needs_neither_torch_nor_transformers(
+    command: list[str], long_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "clip.wav").write_bytes(long_file.read_bytes())
+    arguments = [word.format(folder=tmp_path, file=tmp_path / "clip.wav") for word in command]
+    assert modules_loaded_by(arguments, SLOW_MODULES) == (set(), 0, "")
+    # The test sees what is loaded.
+    assert modules_loaded_by(["score", str(long_file), "--dtype", "float32"], SLOW_MODULES)[0] == set(SLOW_MODULES)
+
+
+class TestEmbeddedGraph:
+    def test_scores_are_those_of_the_checkpoint(self) -> None:
+        paths = sorted(str(path) for path in find_audio_files([str(EXAMPLES)]))[::6]
+        embedded = load_onnx_rater(DEFAULT_CHECKPOINT)
+        wanted = list(score_files(paths, device="cpu"))
+        assert np.std([result.scores["mos"] for result in wanted]) > 0.3
+        for ours, theirs in zip(rate_paths(paths, embedded), wanted, strict=True):
+            assert ours.error is None
+            assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+
+    def test_a_file_of_results_takes_either(self) -> None:
+        assert describe_model(load_onnx_rater(DEFAULT_CHECKPOINT)) == describe_model(load_pipeline(None, "cpu"))
 
 
 def test_scores_are_those_of_the_pipeline(rater: OnnxRater, pipeline: SpeechQualityPipeline) -> None:
@@ -177,7 +214,7 @@ class TestCommand:
         assert output.read_text().startswith(before)
         first, second = rows(output.read_text())
         assert first["mos"] == second["mos"]
-        monkeypatch.setattr("jsqa_hf.cli_score.rates_without_torch", lambda _: False)
+        monkeypatch.setattr("jsqa_hf.cli_options.rates_without_torch", lambda _: False)
         before = output.read_text()
         assert main(["score", str(long_file), *options, "--device", "cpu"]) == 0
         assert capsys.readouterr().err == f"jsqa: {output} has 2 files already\n"
@@ -188,7 +225,8 @@ class TestCommand:
     ) -> None:
         onnx = pytest.importorskip("onnx")
         graph = onnx.load(exported / "model.onnx")
-        graph.producer_name = "another"
+        (fingerprint,) = (prop for prop in graph.metadata_props if prop.key == "fingerprint")
+        fingerprint.value = "another"
         onnx.save(graph, tmp_path / "other.onnx")
         (tmp_path / "config.json").write_bytes((exported / "config.json").read_bytes())
         output = ["--output", str(tmp_path / "scores.csv")]
@@ -224,7 +262,7 @@ class TestCommand:
         command = ["score", "a.wav", "--model", str(tmp_path / "model.onnx")]
         assert main(command) == 2
         ours = capsys.readouterr().err
-        monkeypatch.setattr("jsqa_hf.cli_score.rates_without_torch", lambda _: False)
+        monkeypatch.setattr("jsqa_hf.cli_options.rates_without_torch", lambda _: False)
         assert main(command) == 2
         assert ours == capsys.readouterr().err
         assert "the model can't be loaded" in ours and "model.onnx: " in ours
@@ -253,11 +291,26 @@ def test_what_needs_torch_is_left_to_the_pipeline(exported: Path, monkeypatch: p
     assert without_torch(device="cpu")
     assert not without_torch(device="cuda:0")
     assert not without_torch(dtype="bfloat16")
-    assert not without_torch(model=None)
+    assert without_torch(model=None)
+    assert not without_torch(model=None, device="cuda:0")
+    assert not without_torch(model=None, dtype="float32")
+    assert not without_torch(model=str(DEFAULT_CHECKPOINT))
     assert not without_torch(model="tester/mos")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert not without_torch()
 
 
-def test_a_model_is_described_by_its_graph_with_torch_or_without(exported: Path, rater: OnnxRater) -> None:
-    assert describe_model(rater) == describe_model(load_pipeline(exported, "cpu"))
+def test_a_graph_is_described_as_its_checkpoint_with_torch_or_without(
+    exported: Path, rater: OnnxRater, pipeline: SpeechQualityPipeline
+) -> None:
+    assert describe_model(rater) == describe_model(load_pipeline(exported, "cpu")) == describe_model(pipeline)
+
+
+@pytest.mark.slow
+def test_a_quantised_graph_is_another_model(
+    model: JSQAForMOSRegression, pipeline: SpeechQualityPipeline, tmp_path: Path
+) -> None:
+    from jsqa_hf.onnx_export import export_onnx
+
+    export_onnx(model, tmp_path, int8=True)
+    assert describe_model(load_onnx_rater(tmp_path)) != describe_model(pipeline)

@@ -179,7 +179,7 @@ def test_the_curve_is_drawn_with_gaps_and_told_in_words(tmp_path: Path) -> None:
 # ---- Curves and plots of the command
 
 
-def fake_score_files(paths: Any, pipeline: Any, *, curve: bool = False, **kwargs: Any) -> Any:
+def fake_rate_paths(paths: Any, pipeline: Any, *, curve: bool = False, **kwargs: Any) -> Any:
     """MOS 3 for every file, and a curve only where it is asked for."""
     step = {"start_s": 0.0, "end_s": 1.0, "mos": 3.0, "mos_low": 2.5, "mos_high": 3.5, "speech_s": 1.0}
     for path in paths:
@@ -189,7 +189,7 @@ def fake_score_files(paths: Any, pipeline: Any, *, curve: bool = False, **kwargs
 def test_curves_come_only_to_files_that_are_shown_and_rated_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jsqa_hf.report.curves.score_files", fake_score_files)
+    monkeypatch.setattr("jsqa_hf.report.curves.rate_paths", fake_rate_paths)
     paths = [str(write_tone(tmp_path / f"{index}.wav")) for index in range(3)]
     files = [file_score(paths[0], 3.0001), file_score(paths[1], 3.5), file_score(paths[2], 3.0)]
     gone = file_score(str(tmp_path / "gone.wav"), 3.0)

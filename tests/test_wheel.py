@@ -28,7 +28,8 @@ def test_the_wheel_holds_the_model_and_scores_a_file(tmp_path):
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", REPOSITORY, cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "jsqa_hf/checkpoints/jsqa-tiny/model.safetensors" in names
+    for weights in ("model.safetensors", "model.onnx"):
+        assert f"jsqa_hf/checkpoints/jsqa-tiny/{weights}" in names
     assert not [name for name in names if name.startswith(("tests/", "examples/", "training_scripts/"))]
 
     venv.create(tmp_path / "venv", with_pip=True)

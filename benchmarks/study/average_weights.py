@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.training import MOSCollator, parse_arguments, widen_intervals, write_metrics
+from jsqa_hf.training.predictions import predict
 
 BATCH_SIZE = 16
 
@@ -64,13 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rated = with_labels(load_mos(*parse_mos_source(args.ratings), split=args.split), outputs)
     collator = MOSCollator(extractor)
     shifts = widen_intervals(model.eval(), rated, collator, coverage=args.coverage, batch_size=BATCH_SIZE)
-    predicted, labels = [], []
-    for start in range(0, len(rated), BATCH_SIZE):
-        batch = collator([rated[index] for index in range(start, min(start + BATCH_SIZE, len(rated)))])
-        with torch.inference_mode():
-            predicted.append(model(batch["input_values"], batch["attention_mask"]).scores.numpy())
-        labels.append(batch["labels"].numpy())
-    scores, ratings = np.concatenate(predicted), np.concatenate(labels)
+    scores, _, _, ratings = predict(model, rated, collator, BATCH_SIZE)
     figures = {name: mos_metrics(scores[:, column], ratings[:, column]) for column, name in enumerate(outputs)}
     model.save_pretrained(args.output_dir)
     extractor.save_pretrained(args.output_dir)

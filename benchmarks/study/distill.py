@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from degradations import EPSILON, SAMPLING_RATE, Bank, BatchDegrader, active_level
-from micro import SHAPES
+from micro import shape_of
 from numpy.typing import NDArray
 from simulated_ratings import Degrader, SimulationArguments
 from torch import Tensor
@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
+from jsqa_hf.jnd import SNR_THRESHOLD
 from jsqa_hf.jnd.excerpts import load_mono
 from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.training import parse_arguments, write_metrics
@@ -42,8 +43,6 @@ from jsqa_hf.training import parse_arguments, write_metrics
 TEACHER_SAMPLES = 122880
 # One utterance of so many is held out.
 HELD_OUT = 12
-# A just-noticeable difference of SNR in dB (McShefferty, Whitmer and Akeroyd, Trends in Hearing 2015).
-JND_DB = 3.0
 LADDER = 4
 # A few lengths only: libraries of GPUs plan anew for every other one.
 DURATIONS_S = (3.04, 4.16, 5.44, 7.68)
@@ -86,7 +85,7 @@ def configuration(shape: str) -> JSQAConfig:
         # As in the tiny one: what its narrow layers need to learn in few steps.
         hubert = JSQAConfig.paper().hubert_config.to_dict() | {"do_stable_layer_norm": True, "initializer_range": 0.04}
     else:
-        hubert = JSQAConfig.tiny().hubert_config.to_dict() | SHAPES[shape]
+        hubert = shape_of(shape)
     return JSQAConfig(hubert_config=hubert, contrastive_loss="none", jnd_preference_weight=1.0)
 
 
@@ -233,7 +232,7 @@ def pretrain(
         labels = {"pair_ids": ids, "content_ids": ids, "distortion_ids": torch.zeros_like(ids)}
         inputs = clips / active_level(clips) * level
         losses = {
-            shape: student.learn(input_values=inputs, quality=snr.flatten() / JND_DB, **labels)
+            shape: student.learn(input_values=inputs, quality=snr.flatten() / SNR_THRESHOLD.just_noticeable, **labels)
             for shape, student in students.items()
         }
         if (step + 1) % args.log_steps == 0 or step + 1 == args.stage1_steps:

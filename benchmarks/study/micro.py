@@ -102,13 +102,17 @@ def of_split(rows: Iterable[Row], split: str) -> list[Row]:
     return [row for row in rows if row.get("split", split) == split]
 
 
+def shape_of(size: str) -> dict[str, Any]:
+    """Configuration of the HuBERT backbone of that size."""
+    return JSQAConfig.tiny().hubert_config.to_dict() | SHAPES[size]
+
+
 def write_start(folder: Path, size: str, seed: int) -> str:
     """Save a model of random weights, in the shape of that name, as `--backbone` takes it; returns the folder."""
     path = folder / "starts" / f"{size}-{seed}"
     if not (path / "config.json").exists():
         torch.manual_seed(seed)
-        shape = JSQAConfig.tiny().hubert_config.to_dict() | SHAPES[size]
-        JSQAModel(JSQAConfig(hubert_config=shape)).save_pretrained(path)
+        JSQAModel(JSQAConfig(hubert_config=shape_of(size))).save_pretrained(path)
     return str(path)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..pipeline_jsqa import SpeechQualityPipeline
-from ..scoring import FileScore, score_files
+from ..score_engine import FileScore, rate_paths
+from ..window_rater import WindowRater
 
 __all__ = ["WithCurves", "add_curves"]
 
@@ -32,7 +32,7 @@ class WithCurves(NamedTuple):
 def add_curves(
     files: Sequence[FileScore],
     shown: Iterable[FileScore],
-    pipeline: SpeechQualityPipeline,
+    rater: WindowRater,
     batch_size: int | None = None,
 ) -> WithCurves:
     """Rate some files over time.
@@ -40,8 +40,8 @@ def add_curves(
     Args:
         files: scores.
         shown: those among them that are to have curves. Those that have one, or can't be opened, stay as they are.
-        pipeline: the one that the scores are from.
-        batch_size: see `score_files`.
+        rater: the one that the scores are from.
+        batch_size: see `jsqa_hf.scoring.score_files`.
 
     Returns:
         The same scores with curves. A curve that comes with another MOS than that in `files`, and so from another
@@ -49,7 +49,7 @@ def add_curves(
     """
     given = {file.file: file for file in shown if not file.curve and os.path.isfile(file.file)}
     curves, contradicted = {}, []
-    for rated in score_files(given, pipeline, batch_size=batch_size, curve=True):
+    for rated in rate_paths(given, rater, batch_size=batch_size, curve=True):
         if not rated.scores:
             continue
         if abs(rated.scores["mos"] - given[rated.file].scores["mos"]) > _SAME_MOS:

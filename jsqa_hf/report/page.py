@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..jnd.clip_plot import clip_svg, colour_bar_svg
+from ..score_engine import FileScore
 from ..score_formats import printable
-from ..scoring import FileScore
 from .curve_plot import curve_svg
 from .excerpts import cut_excerpt, encode_flac
 from .groups import CONFIDENCE, GroupSummary, mean_interval, strip_group, summarise_groups

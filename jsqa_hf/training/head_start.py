@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Subset
 
 from ..modeling_jsqa import JSQAForMOSRegression
 from .mos import MOSCollator
+from .predictions import predict
 
 # Our choices: clips to fit on, how near to the ends of the scale ratings may be, and strengths of the regularisation.
 MOST_CLIPS = 4000
@@ -45,7 +47,9 @@ def fit_head(
     names, head = model.config.mos_output_names, model.head
     if head.dense.out_features < 2 * len(names):
         raise ValueError(f"mos_hidden_size must be at least {2 * len(names)}, two per output, to fit the head")
-    embeddings, ratings = _embed(model, rated, collator, batch_size, seed)
+    chosen = np.random.default_rng(seed).permutation(len(rated))[:MOST_CLIPS]
+    predictions = predict(model, Subset(rated, chosen.tolist()), collator, batch_size)
+    embeddings, ratings = predictions.embeddings, predictions.labels
     mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0) + 1e-6
     inputs = (embeddings - mean) / deviation
     dense = torch.randn(head.dense.weight.shape, generator=torch.Generator().manual_seed(seed)).numpy()
@@ -71,24 +75,6 @@ def fit_head(
     _assign(head.dense, scaled, shift - scaled @ mean)
     _assign(head.output, output, bias)
     return errors
-
-
-def _embed(
-    model: JSQAForMOSRegression, rated: Any, collator: MOSCollator, batch_size: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Embeddings (clips, dim) and ratings (clips, outputs)."""
-    chosen = np.random.default_rng(seed).permutation(len(rated))[:MOST_CLIPS]
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    embeddings, ratings = [], []
-    for start in range(0, len(chosen), batch_size):
-        batch = collator([rated[int(index)] for index in chosen[start : start + batch_size]])
-        audio = {name: batch[name].to(device) for name in ("input_values", "attention_mask") if name in batch}
-        with torch.inference_mode():
-            embeddings.append(model.jsqa(**audio).embeddings.double().cpu().numpy())
-        ratings.append(batch["labels"].double().numpy())
-    model.train(training)
-    return np.concatenate(embeddings), np.concatenate(ratings)
 
 
 def _ridge(

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..modeling_jsqa import JSQAForMOSRegression
 from .mos import MOSCollator
+from .predictions import predict
 
 # Standard deviations on either side of the mean that hold 95 % of a normal distribution.
 DEVIATIONS_OF_95_PERCENT = 1.96
@@ -43,8 +44,11 @@ def widen_intervals(
     """
     if not 0 < coverage < 1:
         raise ValueError(f"coverage must lie between 0 and 1, got {coverage}")
-    errors, logits = _errors_and_logits(model, rated, collator, batch_size)
+    predictions = predict(model, rated, collator, batch_size)
     names, span = model.config.mos_output_names, model.head.high - model.head.low
+    errors = np.abs(predictions.scores - predictions.labels)
+    # The inverse of what the head makes of its output.
+    logits = logit(((predictions.variances / span**2 - 1e-4) / (0.25 - 1e-4)).clip(1e-9, 1 - 1e-9))
     shifts = {}
     for column, name in enumerate(names):
         known = np.isfinite(errors[:, column])
@@ -55,26 +59,6 @@ def widen_intervals(
             model.head.output.bias[len(names) + column] += shift
         shifts[name] = shift
     return shifts
-
-
-def _errors_and_logits(
-    model: JSQAForMOSRegression, rated: Any, collator: MOSCollator, batch_size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Size of the errors, NaN where there is no rating, and logits of the variances: (clips, outputs) each."""
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    errors, variances = [], []
-    for start in range(0, len(rated), batch_size):
-        batch = collator([rated[index] for index in range(start, min(start + batch_size, len(rated)))])
-        audio = {name: batch[name].to(device) for name in ("input_values", "attention_mask") if name in batch}
-        with torch.inference_mode():
-            output = model(**audio)
-        errors.append((output.scores.double().cpu() - batch["labels"].double()).abs().numpy())
-        variances.append(output.variances.double().cpu().numpy())
-    model.train(training)
-    shares = np.concatenate(variances) / (model.head.high - model.head.low) ** 2
-    # The inverse of what the head makes of its output.
-    return np.concatenate(errors), logit(((shares - 1e-4) / (0.25 - 1e-4)).clip(1e-9, 1 - 1e-9))
 
 
 def _shift(errors: NDArray[np.float64], logits: NDArray[np.float64], coverage: float) -> float:
