@@ -17,11 +17,14 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/python examples/demo.py $(DEMO_ARGS)
 
+# One process for each core, of one thread; a file stays together, so that what its tests share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: install
 	$(BIN)/python -m ruff check .

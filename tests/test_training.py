@@ -19,6 +19,7 @@ import pytest
 import scipy.stats
 import soundfile
 import torch
+from safetensors.torch import load_file
 from small import SMALL_HUBERT, small_config
 
 from jsqa_hf import (
@@ -417,3 +418,12 @@ def test_the_scripts_run_under_a_launcher(launcher, corpus, tmp_path):
     done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_model_saved_in_half_precision_is_pretrained_in_single(small_scripts, corpus, tmp_path):
+    torch.manual_seed(0)
+    JSQAModel(small_config()).half().save_pretrained(tmp_path / "half")
+    options = pretraining_arguments(corpus, tmp_path / "run", f"--backbone={tmp_path / 'half'}")
+    small_scripts["pretrain_contrastive"].main(options)
+    trained = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(values.dtype == torch.float32 and values.isfinite().all() for values in trained.values())
