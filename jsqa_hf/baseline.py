@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .report.groups import mean_interval
+from .groups import mean_interval
 from .score_tables import read_scores
 
 __all__ = ["Baseline", "BaselineComparison", "compare_with_baseline", "read_baseline", "write_baseline"]

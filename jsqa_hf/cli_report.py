@@ -144,7 +144,7 @@ def _write(arguments: argparse.Namespace, results: Results, options: ReportOptio
 
 
 def _display_names(paths: list[str], arguments: argparse.Namespace) -> list[str]:
-    from .report.groups import common_folder
+    from .groups import common_folder
 
     single = len(arguments.paths) == 1 and os.path.isdir(arguments.paths[0])
     root = os.path.abspath(arguments.paths[0]) if single else common_folder(paths)
@@ -152,7 +152,7 @@ def _display_names(paths: list[str], arguments: argparse.Namespace) -> list[str]
 
 
 def _groups(arguments: argparse.Namespace, results: Results, names: list[str]) -> list[str]:
-    from .report.groups import NO_GROUP, folder_groups, pattern_groups
+    from .groups import NO_GROUP, folder_groups, pattern_groups
 
     if arguments.group_pattern is not None:
         return pattern_groups(names, arguments.group_pattern)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .jnd.clip_plot import HIGHEST_DB, LOWEST_DB, spectrogram_db
+from .clip_plot import HIGHEST_DB, LOWEST_DB, spectrogram_db
 from .score_formats import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .report.groups import GroupSummary
+    from .groups import GroupSummary
     from .scoring import FileScore
 
 __all__ = [

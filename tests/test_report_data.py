@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jsqa_hf.audio import AudioStream
+from jsqa_hf.groups import folder_groups, pattern_groups, strip_group
 from jsqa_hf.report import (
     read_results,
     summarise_groups,
 )
 from jsqa_hf.report.excerpts import cut_excerpt, encode_flac
-from jsqa_hf.report.groups import folder_groups, pattern_groups, strip_group
 from jsqa_hf.score_tables import file_key, write_scores
 from jsqa_hf.scoring import FileScore
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..jnd.clip_plot import clip_svg, colour_bar_svg
+from ..clip_plot import clip_svg, colour_bar_svg
 from ..report.curve_plot import curve_svg
 from ..scoring import FileScore
 from .limits import Clip

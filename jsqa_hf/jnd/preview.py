@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from .clip_plot import clip_svg, colour_bar_svg
+from ..clip_plot import clip_svg, colour_bar_svg
 from .distortions import registered_distortions
 from .preview_style import STYLE
 

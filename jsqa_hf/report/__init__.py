@@ -1,7 +1,7 @@
 """`jsqa report`: one page about the quality of many files, that needs no network."""
 
+from ..groups import GroupSummary, summarise_groups
 from .curves import add_curves
-from .groups import GroupSummary, summarise_groups
 from .page import ReportOptions, choose_players, report_groups, write_report
 from .results import Results, read_results
 

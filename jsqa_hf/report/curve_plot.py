@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# The geometry of `jsqa_hf.jnd.clip_plot`, so that the time axes of a file that is shown as a whole lie on each other.
+# The geometry of `jsqa_hf.clip_plot`, so that the time axes of a file that is shown as a whole lie on each other.
 _WIDTH, _LEFT, _RIGHT = 640, 68, 8
 _TOP, _HEIGHT = 6, 84
 

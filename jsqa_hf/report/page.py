@@ -17,12 +17,12 @@ import numpy as np
 from markupsafe import Markup
 
 from .. import __version__
-from ..jnd.clip_plot import clip_svg, colour_bar_svg
+from ..clip_plot import clip_svg, colour_bar_svg
+from ..groups import CONFIDENCE, GroupSummary, mean_interval, strip_group, summarise_groups
 from ..score_engine import FileScore
 from ..score_formats import printable
 from .curve_plot import curve_svg
 from .excerpts import cut_excerpt, encode_flac
-from .groups import CONFIDENCE, GroupSummary, mean_interval, strip_group, summarise_groups
 from .results import Results
 
 __all__ = ["ReportOptions", "choose_players", "report_groups", "write_report"]

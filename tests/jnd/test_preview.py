@@ -18,8 +18,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jsqa_hf.clip_plot import clip_svg, palette_png, spectrogram_db
 from jsqa_hf.jnd import JNDPairGenerator, make_distortion
-from jsqa_hf.jnd.clip_plot import clip_svg, palette_png, spectrogram_db
 from jsqa_hf.jnd.preview import choose_ladders, write_preview
 
 EVIL = "<script>alert(1)</script>\"'&"
