@@ -22,16 +22,15 @@ import soundfile
 import torch
 from command_cost import cost_of, peak_mib
 
-from jsqa_hf import load_default, windows
+from jsqa_hf import windows
 from jsqa_hf.audio import decode_audio
-from jsqa_hf.onnx_export import export_onnx
 from jsqa_hf.resampling import resample
 from jsqa_hf.scoring import load_pipeline
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "long_audio.json"
 # What is measured; "score" brings "score with curve".
-READING, RATING = ("decode at once", "read windows"), ("score", "jsqa score", "jsqa score without torch")
+READING, RATING = ("decode at once", "read windows"), ("score", "jsqa score", "jsqa score in PyTorch")
 LENGTHS_S = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -81,12 +80,9 @@ def measure(path: str, how: str) -> None:
     print(json.dumps(costs))
 
 
-def measure_command(path: Path, with_torch: bool) -> dict[str, Any]:
-    """What `jsqa score` costs, with the default model or with its graph."""
-    arguments = ["score", str(path), "--format", "csv"]
-    if not with_torch:
-        arguments += ["--model", str(export_onnx(load_default()[0], path.parent / "graph" / "model.onnx").path)]
-    rows, costs = cost_of(*arguments)
+def measure_command(path: Path, *options: str) -> dict[str, Any]:
+    """What `jsqa score` costs."""
+    rows, costs = cost_of("score", str(path), "--format", "csv", *options)
     return {"outcome": float(next(csv.DictReader(io.StringIO(rows)))["mos"]), **costs}
 
 
@@ -154,7 +150,8 @@ def main() -> None:
             path = Path(folder) / "long.wav"
             write_long_file(path, minutes)
             if how.startswith("jsqa score"):
-                measured = {how: measure_command(path, how == "jsqa score")}
+                options = ("--dtype", "float32") if how == "jsqa score in PyTorch" else ()
+                measured = {how: measure_command(path, *options)}
             else:
                 command = [sys.executable, __file__, "--measure", str(path), how]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
