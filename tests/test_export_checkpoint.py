@@ -11,12 +11,17 @@ from small import SAMPLING_RATE, small_config
 from transformers import pipeline
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
+from jsqa_hf.onnx_rater import load_onnx_rater
+from jsqa_hf.score_engine import make_engine
+from jsqa_hf.score_results import describe_model
+from jsqa_hf.scoring import load_pipeline
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training_scripts"))
 
 import export_checkpoint  # noqa: E402
 
 
+@pytest.mark.slow
 def test_an_exported_model_rates_as_before_and_needs_no_code(tmp_path: Path) -> None:
     trained, exported = tmp_path / "trained", tmp_path / "exported"
     rate = SpeechQualityPipeline(
@@ -24,10 +29,14 @@ def test_an_exported_model_rates_as_before_and_needs_no_code(tmp_path: Path) -> 
     )
     rate.save_pretrained(trained)
     assert export_checkpoint.main([f"--model={trained}", f"--output_dir={exported}"]) == 0
-    assert {path.suffix for path in exported.iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in exported.iterdir()} == {".json", ".safetensors", ".onnx"}
     clip = {
         "array": np.random.default_rng(0).normal(0, 0.05, SAMPLING_RATE),
         "sampling_rate": SAMPLING_RATE,
     }
     loaded = pipeline("speech-quality-assessment", model=str(exported), device="cpu")
     assert loaded(dict(clip))["mos"] == pytest.approx(rate(dict(clip))["mos"], abs=0.01)
+    graph = load_onnx_rater(exported)
+    assert describe_model(graph) == describe_model(load_pipeline(exported, "cpu"))
+    (rated,) = make_engine(graph, None, None, {}).run([("clip", dict(clip))])
+    assert rated.scores["mos"] == pytest.approx(loaded(dict(clip))["mos"], abs=1e-4)

@@ -2,13 +2,15 @@
 
     python training_scripts/export_checkpoint.py --model runs/mos --output_dir jsqa_hf/checkpoints/jsqa-tiny
 
-The weights are stored in 16 bits and loaded in 32. The code stays out, since the package has it; `save_pretrained`
-writes folders for the Hub, which carry it.
+The weights are stored in 16 bits and loaded in 32. A MOS model gets an ONNX graph of them (extra `onnx`), with which the
+command line rates. The code stays out, since the package has it; `save_pretrained` writes folders for the Hub, which
+carry it.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
+from jsqa_hf.onnx_export import export_onnx
 from jsqa_hf.training import parse_arguments
 
 
@@ -49,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     JSQAFeatureExtractor(sampling_rate=config.sampling_rate).to_json_file(folder / "preprocessor_config.json")
     # safetensors makes files that only their owner can read.
     (folder / "model.safetensors").chmod(0o644)
+    if is_mos_model:
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            graph = export_onnx(JSQAForMOSRegression.from_pretrained(folder), beside).path
+            graph.replace(folder / graph.name)
     size = (folder / "model.safetensors").stat().st_size
     print(f"{folder}: {sum(tensor.numel() for tensor in weights.values()):,} parameters, {size / 1e6:.1f} MB")
     return 0
