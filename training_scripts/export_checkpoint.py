@@ -2,9 +2,9 @@
 
     python training_scripts/export_checkpoint.py --model runs/mos --output_dir jsqa_hf/checkpoints/jsqa-tiny
 
-The weights are stored in 16 bits and loaded in 32. A MOS model gets an ONNX graph of them (extra `onnx`), with which the
-command line rates. The code stays out, since the package has it; `save_pretrained` writes folders for the Hub, which
-carry it.
+The weights are stored in 16 bits and loaded in 32. A MOS model gets an ONNX graph of them (extra `onnx`), with which
+the command line rates. The code stays out, since the package has it; `save_pretrained` writes folders for the Hub,
+which carry it.
 """
 
 from __future__ import annotations
