@@ -162,7 +162,9 @@ def test_a_file_without_permission_is_an_error_for_others_than_root(tmp_path: Pa
 
 SCORE_AND_MEASURE = """
 import json, resource, sys
+from jsqa_hf import window_rater
 from jsqa_hf.scoring import load_pipeline, score_files
+window_rater.MAXIMUM_DURATION_S = float(sys.argv[4])
 rate = load_pipeline(sys.argv[1], "cpu")
 def score(path):
     [result] = score_files([path], rate)
@@ -173,7 +175,9 @@ print(json.dumps({"error": result.error, "duration_s": result.duration_s, "MiB":
 """
 
 
-def score_and_measure(checkpoint: Path, folder: Path, hours: int, burst: np.ndarray) -> dict[str, Any]:
+def score_and_measure(
+    checkpoint: Path, folder: Path, hours: int, burst: np.ndarray, limit_s: float = window_rater.MAXIMUM_DURATION_S
+) -> dict[str, Any]:
     """Score a FLAC file of silence with a burst of sound in every hour, after one of a minute, in another process."""
     short, long = folder / "short.flac", folder / "long.flac"
     soundfile.write(short, speech_like(seconds=60.0), RATE)
@@ -182,7 +186,7 @@ def score_and_measure(checkpoint: Path, folder: Path, hours: int, burst: np.ndar
             file.write(burst)
             for _ in range(60):
                 file.write(np.zeros(60 * RATE - len(burst) // 60))
-    command = [sys.executable, "-c", SCORE_AND_MEASURE, str(checkpoint), str(short), str(long)]
+    command = [sys.executable, "-c", SCORE_AND_MEASURE, str(checkpoint), str(short), str(long), str(limit_s)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -200,8 +204,9 @@ def test_ten_hours_are_rated_in_little_memory(checkpoint: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
-def test_a_small_file_of_many_days_ends_with_an_error_in_little_memory(checkpoint: Path, tmp_path: Path) -> None:
-    result = score_and_measure(checkpoint, tmp_path, 60, np.zeros((0, 1)))
-    assert (tmp_path / "long.flac").stat().st_size < 12_000_000
-    assert result["error"].startswith("lasts longer than 48 hours")
+def test_a_small_file_that_is_too_long_ends_with_an_error_in_little_memory(checkpoint: Path, tmp_path: Path) -> None:
+    # With the limit of 48 hours it would take a quarter of an hour.
+    result = score_and_measure(checkpoint, tmp_path, 4, np.zeros((0, 1)), limit_s=3 * 3600.0)
+    assert (tmp_path / "long.flac").stat().st_size < 1_000_000
+    assert result["error"].startswith("lasts longer than 3 hours")
     assert result["MiB"] < 100
