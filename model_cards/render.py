@@ -82,8 +82,24 @@ def render_mos_model() -> str:
         results=result_rows(human),
         slotest=clips("slotest"),
         simulated=clips("simulated"),
+        monotonicity=load("soundness", "study")["monotonicity"],
+        not_heard=not_heard(),
+        small_steps=small_steps(),
     )
     return card.content
+
+
+def not_heard() -> list[tuple[str, float]]:
+    """Distortions along which 40 % of the steps or more go the wrong way, with that share, the worst first."""
+    found = load("soundness", "study")["monotonicity"]["distortions"]
+    wrong = [(name, one["wrong_steps"]) for name, one in found.items() if one["wrong_steps"] >= 0.4]
+    return sorted(wrong, key=lambda one: -one[1])
+
+
+def small_steps() -> dict[str, Any]:
+    """The pairs that are nearest to each other, a third of a JND apart: how many are ranked rightly, by measure."""
+    found = load("fine_discrimination", "study")
+    return {part: found[part]["0.33"]["ranked_rightly"] for part in ("noise", "others")}
 
 
 def by_distortion(pretraining: dict[str, Any]) -> list[tuple[str, float]]:
