@@ -121,7 +121,9 @@ def test_the_embedded_model_needs_neither_torch_nor_transformers(
     (tmp_path / "clip.wav").write_bytes(long_file.read_bytes())
     arguments = [word.format(folder=tmp_path, file=tmp_path / "clip.wav") for word in command]
     assert modules_loaded_by(arguments, SLOW_MODULES) == (set(), 0, "")
-    # The test sees what is loaded.
+
+
+def test_modules_that_are_loaded_would_be_seen(long_file: Path) -> None:
     assert modules_loaded_by(["score", str(long_file), "--dtype", "float32"], SLOW_MODULES)[0] == set(SLOW_MODULES)
 
 
