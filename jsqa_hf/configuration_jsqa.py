@@ -136,7 +136,8 @@ class JSQAConfig(PreTrainedConfig):
         jnd_margin_weight (`float`, defaults to 0.0):
             Weight of a hinge on embedding distances in JND units; 0 leaves it out.
         jnd_preference_weight (`float`, defaults to 0.0):
-            Weight of telling which of two clips of the same content is better; 0 leaves it out.
+            Weight of telling which of two clips of the same content is better; 0 leaves it out. In stage 2 it counts
+            for the clips of ladders in a batch, and the first of the outputs tells.
         jnd_distance (`float`, defaults to 0.2):
             Distance of one JND between projections, which are at most 2 apart; of these two.
         jnd_calibration (`dict`, *optional*):
@@ -159,6 +160,9 @@ class JSQAConfig(PreTrainedConfig):
             `"concordance"`, Lin's coefficient (Biometrics 1989).
         mos_agreement_weight (`float`, defaults to 0.5):
             Weight of that term.
+        mos_points_per_jnd (`float`, defaults to 0.1):
+            Points of the rating scale that one JND is worth at least, where the scores have to tell which of two clips
+            is better.
         mos_corpora (`list[str]`, defaults to `()`):
             Listening tests whose scales may differ, in the order of `corpus_ids`. In training the scores are mapped
             to the scale of each by a scale and an offset that are learned; the first one is the reference, whose
@@ -213,6 +217,7 @@ class JSQAConfig(PreTrainedConfig):
     mos_loss: Literal["mse", "l1", "gaussian_nll"] = "mse"
     mos_agreement_loss: Literal["none", "rank", "concordance"] = "none"
     mos_agreement_weight: float | int = 0.5
+    mos_points_per_jnd: float | int = 0.1
     mos_corpora: list[str] | tuple[str, ...] = ()
     initializer_range: float | None = None
 
@@ -282,6 +287,8 @@ class JSQAConfig(PreTrainedConfig):
         for name in ("jnd_margin_weight", "jnd_preference_weight", "mos_agreement_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")
+        if not self.mos_points_per_jnd > 0:
+            raise ValueError(f"`mos_points_per_jnd` must be above 0, but is {self.mos_points_per_jnd}")
         if len(set(self.mos_corpora)) != len(self.mos_corpora):
             raise ValueError(f"`mos_corpora` must be names that differ, but is {self.mos_corpora}")
         if not 0 <= self.mos_dropout < 1:

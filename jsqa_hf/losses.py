@@ -261,14 +261,8 @@ def jnd_margin_loss(
 def jnd_preference_loss(projections: Tensor, labels: LadderLabels, jnd_distance: float | Tensor) -> Tensor:
     r"""Which of two clips of the same content a listener prefers, told by the first coordinate of their projections.
 
-    The contrastive terms know how far apart two clips are, but not which one is better. In Thurstone's model of
-    comparisons (A Law of Comparative Judgment, Psychological Review 34, 1927) the share of listeners that prefer clip
-    \(i\) is the normal distribution function of the difference of qualities \(q\), and one JND is the difference that
-    75 % name rightly, so that \(p_{ij} = \Phi(0.674\,(q_i - q_j))\). The coordinate \(z\), in units of the distance
-    \(u\) of one JND, has to predict it by the same function:
-
-    \[ L = -\operatorname*{mean}_{i \ne j} \left[ p_{ij} \log \Phi(0.674\,(z_i - z_j)/u)
-         + (1 - p_{ij}) \log \Phi(0.674\,(z_j - z_i)/u) \right] \]
+    The contrastive terms know how far apart two clips are, but not which one is better. This is [`thurstone_loss`] of
+    that coordinate, in units of the distance of one JND.
 
     Args:
         projections: (clips, dim), any scale; normalised to unit length here.
@@ -281,15 +275,38 @@ def jnd_preference_loss(projections: Tensor, labels: LadderLabels, jnd_distance:
     Raises:
         ValueError: if labels are missing.
     """
+    return thurstone_loss(F.normalize(projections.float(), dim=-1)[:, 0] / jnd_distance, labels)
+
+
+def thurstone_loss(places: Tensor, labels: LadderLabels) -> Tensor:
+    r"""Which of two clips of the same content a listener prefers, told by a place for each on one scale.
+
+    In Thurstone's model of comparisons (A Law of Comparative Judgment, Psychological Review 34, 1927) the share of
+    listeners that prefer clip \(i\) is the normal distribution function of the difference of qualities \(q\), and one
+    JND is the difference that 75 % name rightly, so that \(p_{ij} = \Phi(0.674\,(q_i - q_j))\). The places \(z\) have
+    to predict it by the same function:
+
+    \[ L = -\operatorname*{mean}_{i \ne j} \left[ p_{ij} \log \Phi(0.674\,(z_i - z_j))
+         + (1 - p_{ij}) \log \Phi(0.674\,(z_j - z_i)) \right] \]
+
+    Args:
+        places: (clips,) in JNDs, rising towards the better.
+        labels: with content, quality and distortion. Only clips of one content and distortion are compared.
+
+    Returns:
+        Scalar loss in float32, whose mean over the processes is the loss of all clips; 0 for a mean over nothing.
+
+    Raises:
+        ValueError: if labels are missing.
+    """
     if labels.content_ids is None or labels.quality is None:
         raise ValueError("preferences need `content_ids` and `quality`")
     related = _equal(labels.content_ids, labels.content_ids) & _same_distortion(labels, labels)
     related.fill_diagonal_(False)
-    with torch.autocast(projections.device.type, enabled=False):
-        place = F.normalize(projections.float(), dim=-1)[:, 0] / jnd_distance
-        quality = labels.quality.float()
+    with torch.autocast(places.device.type, enabled=False):
+        places, quality = places.float(), labels.quality.float()
         preferred = torch.special.ndtr(_OF_75_PERCENT * (quality[:, None] - quality[None, :]))
-        predicted = _OF_75_PERCENT * (place[:, None] - place[None, :])
+        predicted = _OF_75_PERCENT * (places[:, None] - places[None, :])
         likelihood = preferred * torch.special.log_ndtr(predicted) + (1 - preferred) * torch.special.log_ndtr(
             -predicted
         )
@@ -329,4 +346,5 @@ __all__ = [
     "jnd_margin_loss",
     "jnd_preference_loss",
     "nt_xent",
+    "thurstone_loss",
 ]

@@ -22,7 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_jsqa import LOWEST_TEMPERATURE, JSQAConfig
-from .losses import LadderLabels, contrastive_loss, jnd_margin_loss, jnd_preference_loss
+from .losses import LadderLabels, contrastive_loss, jnd_margin_loss, jnd_preference_loss, thurstone_loss
 from .mos_losses import concordance_loss, mos_loss, rank_loss
 
 # Power of a level of -100 dBov, below the quantisation noise of 16-bit audio (-98 dBov): what is quieter is silence.
@@ -624,6 +624,9 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         labels: Tensor | None = None,
         label_weights: Tensor | None = None,
         corpus_ids: Tensor | None = None,
+        content_ids: Tensor | None = None,
+        quality: Tensor | None = None,
+        distortion_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> JSQAMOSOutput | tuple[Tensor, ...]:
         """Rate clips.
@@ -635,6 +638,9 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
                 a clip was not rated.
             label_weights: (batch,) how much each clip counts in the loss; all the same if not given.
             corpus_ids: (batch,) integers, which of `config.mos_corpora` the labels are from; the first if not given.
+            content_ids, quality, distortion_ids: (batch,) each, as of [`JSQAForContrastivePretraining.forward`], where
+                the batch has ladders of JND pairs besides rated clips. With `config.jnd_preference_weight` above 0 the
+                loss then also asks which of two clips of a ladder is better; see [`thurstone_loss`].
             kwargs: see [`JSQAModel.forward`].
 
         Returns:
@@ -655,6 +661,10 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
                     f"but has shape {tuple(labels.shape)}"
                 )
             loss = self._loss(scores, variances, labels, label_weights, corpus_ids)
+            if content_ids is not None and self.config.jnd_preference_weight:
+                ladders = LadderLabels(content_ids, content_ids, quality, distortion_ids)
+                preferences = thurstone_loss(scores[:, 0] / self.config.mos_points_per_jnd, ladders)
+                loss = loss + self.config.jnd_preference_weight * preferences
         return JSQAMOSOutput(
             loss=loss,
             scores=scores,

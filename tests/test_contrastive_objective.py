@@ -109,6 +109,7 @@ def test_a_checkpoint_without_a_temperature_can_go_on_with_a_learned_one(tmp_pat
         ({"clearly_different_jnds": 1.0}, "clearly_different_jnds"),
         ({"jnd_margin_weight": -1.0}, "jnd_margin_weight"),
         ({"jnd_preference_weight": -1.0}, "jnd_preference_weight"),
+        ({"mos_points_per_jnd": 0.0}, "mos_points_per_jnd"),
         ({"contrastive_loss": "none"}, "nothing else is learned"),
         ({"jnd_distance": 0.0}, "jnd_distance"),
         ({"jnd_distance": 0.9, "jnd_margin_weight": 1.0}, "at most 0.75"),

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -25,12 +26,14 @@ from jsqa_hf.data.mos import MOS_CORPORA
 from jsqa_hf.training import (
     CardArguments,
     HeadFirst,
+    LadderedMOSCollator,
     MOSCollator,
     MOSTrainer,
     RunArguments,
     WidenIntervals,
     compute_mos_metrics,
     fit_head,
+    load_pairs,
     on_scale,
     parse_arguments,
     prepare_push,
@@ -91,6 +94,15 @@ class FinetuningArguments:
     )
     head_only_steps: int = field(default=0, metadata={"help": "steps in which the head alone learns, before all do"})
     layer_decay: float = field(default=1.0, metadata={"help": "factor of the learning rate per layer downwards"})
+    pairs: str | None = field(
+        default=None,
+        metadata={"help": "folder of `jsqa pairs`: learn to tell which of two clips is better, too, without ratings"},
+    )
+    pairs_per_clip: float = field(default=0.5, metadata={"help": "ladders of `pairs` for every rated clip"})
+    jnd_preference_weight: float = field(default=0.1, metadata={"help": "weight of telling which is better"})
+    mos_points_per_jnd: float = field(
+        default=0.1, metadata={"help": "points of the scale that one JND is worth at least, to tell"}
+    )
     max_duration_s: float = field(default=30.0, metadata={"help": "longer clips are cut, in seconds"})
     crop: str = field(
         default="start",
@@ -122,6 +134,11 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
         "jnd_calibration": None,
         "mos_dropout": args.mos_dropout,
     }
+    if args.pairs is not None:
+        head |= {
+            "jnd_preference_weight": args.jnd_preference_weight,
+            "mos_points_per_jnd": args.mos_points_per_jnd,
+        }
     if args.model is None:
         if args.model_size not in {"tiny", "paper"}:
             raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
@@ -236,6 +253,23 @@ def build_callbacks(args: FinetuningArguments, training_args: TrainingArguments)
     return callbacks
 
 
+def build_collator(
+    args: FinetuningArguments, training_args: TrainingArguments, feature_extractor: JSQAFeatureExtractor
+) -> MOSCollator:
+    """Makes the batches to train on."""
+    options: dict[str, Any] = {
+        "feature_extractor": feature_extractor,
+        "max_duration_s": args.max_duration_s,
+        "crop": args.crop,
+        "votes_of_half_weight": args.votes_of_half_weight,
+        "seed": training_args.seed,
+    }
+    if args.pairs is None:
+        return MOSCollator(**options)
+    ladders = load_pairs(args.pairs, training_args)
+    return LadderedMOSCollator(ladders, args.pairs_per_clip, **options)
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Fine-tune; returns the metrics."""
     args, card, training_args = parse_arguments((FinetuningArguments, CardArguments, RunArguments), argv)
@@ -268,13 +302,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.freeze_feature_encoder:
         model.freeze_feature_encoder()
     feature_extractor = JSQAFeatureExtractor()
-    collator = MOSCollator(
-        feature_extractor,
-        args.max_duration_s,
-        args.crop,  # type: ignore[arg-type]
-        args.votes_of_half_weight,
-        training_args.seed,
-    )
+    collator = build_collator(args, training_args, feature_extractor)
     whole_or_start = MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start")
     if args.fit_head:
         fit_head(model, train, whole_or_start, seed=training_args.seed)

@@ -12,7 +12,7 @@ from .hub import prepare_push
 from .hub_trainer import HubTrainer
 from .interval_width import WidenIntervals, widen_intervals
 from .lengths import with_lengths
-from .mos import HeadFirst, MOSCollator, MOSTrainer, on_scale
+from .mos import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer, on_scale
 from .run_card import CardArguments
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
@@ -24,6 +24,7 @@ __all__ = [
     "ContrastiveTrainer",
     "HeadFirst",
     "HubTrainer",
+    "LadderedMOSCollator",
     "MOSCollator",
     "MOSTrainer",
     "RunArguments",

@@ -1,4 +1,4 @@
-"""What stage 2 adds to `Trainer`: batches of rated clips, crops, layer-wise learning rates, a freezing schedule."""
+"""What stage 2 adds to `Trainer`: batches of clips and ladders, crops, layer-wise learning rates, freezing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from transformers import BatchFeature, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
 from ..mos_losses import vote_weights
-from .collators import decode_column_value
+from .collators import ContrastiveCollator, decode_column_value
 from .hub_trainer import HubTrainer
 from .lengths import BatchesByLength
 
@@ -103,10 +104,67 @@ class MOSCollator:
     def _start(self, row: Mapping[str, Any], last: int) -> int:
         if self.crop == "start" or last <= 0:
             return 0
+        return int(self.random(row).integers(last + 1))
+
+    def random(self, row: Mapping[str, Any], *purpose: str) -> np.random.Generator:
+        """A generator for what is drawn for a row in this epoch."""
         # Not the path: the same data may lie elsewhere on another machine.
-        key = json.dumps([self.seed, self.epoch, row.get("corpus_id"), row.get("file") or row["audio"].get("path")])
+        name = row.get("file") or row["audio"].get("path")
+        key = json.dumps([self.seed, self.epoch, row.get("corpus_id"), name, *purpose])
         digest = hashlib.sha256(key.encode()).digest()
-        return int(np.random.default_rng(int.from_bytes(digest, "big")).integers(last + 1))
+        return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+class LadderedMOSCollator(MOSCollator):
+    """As [`MOSCollator`], with ladders of JND pairs in every batch, which nobody has rated.
+
+    They let [`JSQAForMOSRegression`] learn which of two clips is better where ratings are few.
+
+    Args:
+        ladders: rows of [`jsqa_hf.jnd.JNDPairGenerator`].
+        ladders_per_clip: how many come with a rated clip, above 0; 0.5 gives one to every other clip on average. Which
+            ones, and to which clips, is known as crops are.
+        args, kwargs: see [`MOSCollator`].
+    """
+
+    def __init__(self, ladders: Any, ladders_per_clip: float, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not ladders_per_clip > 0:
+            raise ValueError(f"ladders_per_clip must be above 0, got {ladders_per_clip}")
+        if "severity_jnd" not in ladders[0]:
+            raise ValueError("the JND pairs have no column severity_jnd: make them with `jsqa pairs`")
+        self.ladders, self.ladders_per_clip = ladders, ladders_per_clip
+        self.collate_ladders = ContrastiveCollator(self.feature_extractor)
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """As [`MOSCollator`], the clips of the ladders last.
+
+        Their `labels` are NaN, their `label_weights` 1 and their `corpus_ids` 0. `content_ids`, `quality` and
+        `distortion_ids` (clips,) are as of [`ContrastiveCollator`]; every rated clip is a content of its own.
+        """
+        batch = super().__call__(rows)
+        count = len(rows)
+        batch["content_ids"] = -1 - torch.arange(count)
+        batch["quality"] = torch.zeros(count)
+        batch["distortion_ids"] = torch.zeros(count, dtype=torch.int64)
+        drawn = [self.ladders[index] for row in rows for index in self._drawn(row)]
+        if not drawn:
+            return batch
+        ladders = self.collate_ladders(drawn)
+        further = len(ladders["input_values"])
+        for name, value in (("labels", float("nan")), ("label_weights", 1.0), ("corpus_ids", 0)):
+            if name in batch:
+                ladders[name] = batch[name].new_full((further, *batch[name].shape[1:]), value)
+        samples = max(part["input_values"].shape[1] for part in (batch, ladders))
+        for part in (batch, ladders):
+            for name in ("input_values", "attention_mask"):
+                part[name] = F.pad(part[name], (0, samples - part[name].shape[1]))
+        return {name: torch.cat([values, ladders[name]]) for name, values in batch.items()}
+
+    def _drawn(self, row: Mapping[str, Any]) -> list[int]:
+        generator = self.random(row, "ladders")
+        count = int(self.ladders_per_clip + generator.random())
+        return generator.integers(len(self.ladders), size=count).tolist()  # type: ignore[no-any-return]
 
 
 class _TellEpoch(TrainerCallback):
