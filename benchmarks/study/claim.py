@@ -3,10 +3,10 @@
     python benchmarks/study/claim.py --speech speech.csv --noise noise.csv --p835 p835.csv --slotest ratings.csv \
         --sim_train simulated/mapped.csv --sim_test simulated_test/mapped.csv --output_dir runs/claim --jobs 2
 
-For every seed, the same network learns from the same ratings in the same steps and settings, pretrained and from
-scratch: ratings of listeners with talkers and conditions held out (`slotest`, with the dimensions if they are given),
-of listeners with talkers held out (`p835`), and labels of measures for 25 clips and more (`simulated`). Writes
-`claim.json`, `claim.md` and `claim.png`. Started again, it does what is missing.
+For every seed, the same network learns from the same ratings in the same steps, pretrained and from scratch, each at
+a learning rate of its own if these are given: ratings of listeners with talkers and conditions held out (`slotest`, with
+the dimensions if they are given), of listeners with talkers held out (`p835`), and labels of measures for 25 clips and
+more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. Started again, it does what is missing.
 """
 
 from __future__ import annotations
@@ -225,7 +225,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables: dict[str, Any] = {}
     for test in tests:
         tables |= evaluate(test, args.seeds, results)
-    settings = {name: getattr(args, name) for name in ("size", "seeds", "stage1_steps", "steps", "objective")}
+    given = ("size", "seeds", "stage1_steps", "steps", "objective")
+    stage2 = ("fit_head", "learning_rate", "scratch_learning_rate")
+    settings = {name: getattr(args, name) for name in (*given, *stage2)}
     report = {
         "settings": {**settings, "pretrained_elsewhere": args.pretrained is not None},
         "pretraining": {name: result["metrics"] for name, result in pretraining.items()},

@@ -32,7 +32,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Batches of 8 ladders of 4 clips of 2.5 s and of 8 clips of at most 3 s. Our choice, as are the learning rates.
+# Batches of 8 ladders of 4 clips of 2.5 s and of 8 clips of at most 3 s. Our choice, as is the learning rate.
 STAGE1 = [
     *("--levels=2", "--duration_s=2.5", "--level_dbov_min=-32", "--level_dbov_max=-20"),
     *("--per_device_train_batch_size=8", "--per_device_eval_batch_size=8"),
@@ -40,7 +40,7 @@ STAGE1 = [
 ]
 STAGE2 = [
     *("--max_duration_s=3", "--crop=random", "--per_device_train_batch_size=8"),
-    *("--learning_rate=2e-3", "--lr_scheduler_type=cosine", "--warmup_steps=40", "--weight_decay=0.01"),
+    *("--lr_scheduler_type=cosine", "--warmup_steps=40", "--weight_decay=0.01"),
 ]
 MACHINE = [
     *("--use_cpu=true", "--dataloader_pin_memory=false", "--save_strategy=no"),
@@ -69,6 +69,9 @@ class StudyArguments:
     seeds: list[int] = field(default_factory=lambda: list(range(5)), metadata={"help": "runs of every kind"})
     stage1_steps: int = field(default=400, metadata={"help": "optimiser steps of pretraining"})
     steps: int = field(default=240, metadata={"help": "optimiser steps of stage 2, whatever the number of clips"})
+    learning_rate: float = field(default=2e-3, metadata={"help": "of stage 2, pretrained"})
+    scratch_learning_rate: float = field(default=2e-3, metadata={"help": "of stage 2, from scratch"})
+    fit_head: bool = field(default=False, metadata={"help": "start the head of both from the regression"})
     eval_ladders: int = field(
         default=48, metadata={"help": "ladders of held-out speech and noise to judge stage 1 by"}
     )
@@ -181,7 +184,8 @@ def finetuning_job(
     """
     arguments = [
         *(f"--model={model}", f"--from_scratch={from_scratch}", f"--ratings={train}", f"--seed={seed}"),
-        *("--outputs", *outputs, f"--max_steps={args.steps}"),
+        *("--outputs", *outputs, f"--max_steps={args.steps}", f"--fit_head={args.fit_head}"),
+        f"--learning_rate={args.scratch_learning_rate if from_scratch else args.learning_rate}",
         *STAGE2,
         *MACHINE,
         f"--bf16={args.bf16}",
