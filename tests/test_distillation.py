@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import runs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ladders import ladder_rows
 from small import small_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
@@ -124,6 +126,27 @@ def test_an_averaged_model_is_saved_with_its_figures(tmp_path: Path):
     model = JSQAForMOSRegression.from_pretrained(output)
     assert model.dtype == torch.float32
     assert model.head.output.bias[0].item() == pytest.approx(0.5, abs=1e-3)
+
+    unknown = [f"--unknown_ratings={ratings}", "--unknown_split=train", f"--output_dir={tmp_path / 'unknown'}"]
+    assert average_weights.main([*words, "--split=test", *unknown]) == 0
+    asked = json.loads((tmp_path / "unknown" / "averaging.json").read_text())
+    wider = [f"--wider_as={tmp_path / 'unknown' / 'averaging.json'}", f"--output_dir={tmp_path / 'wider'}"]
+    assert average_weights.main([*words, "--split=test", *wider]) == 0
+    shifted = JSQAForMOSRegression.from_pretrained(tmp_path / "wider").head.output.bias[1].item()
+    expected = model.head.output.bias[1].item() + asked["further_interval_shift"]["mos"]
+    assert shifted == pytest.approx(expected, abs=1e-3) and asked["unknown"]["mos"]["n"] > 4
+
+
+def test_ladders_are_ranked_rightly_by_a_model_that_goes_by_level():
+    class Level(torch.nn.Module):
+        def forward(self, clips: torch.Tensor, mask: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(scores=clips.square().mean(-1, keepdim=True))
+
+    rows = ladder_rows(4, clips=True, distortions=("noise", "level"))
+    shares = average_weights.ranked_rightly(Level(), rows, JSQAFeatureExtractor())
+    assert shares == {"all": 1.0, "level": 1.0, "noise": 1.0}
+    backwards = [{**row, "severity_jnd": [-jnds for jnds in row["severity_jnd"]]} for row in rows[:1]]
+    assert average_weights.ranked_rightly(Level(), backwards + rows[1:2], JSQAFeatureExtractor())["all"] == 0.5
 
 
 @pytest.mark.slow

@@ -4,23 +4,31 @@
         --ratings ratings.csv --split val --output_dir runs/averaged
 
 The weights are averaged one by one (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). The 95 %
-intervals are then fitted anew to held-out clips. Writes the model, and `averaging.json` with its figures on these.
+intervals are then fitted anew to held-out clips. A listening test unlike any that a model knows needs wider ones: how
+much wider is told by a model that was trained without such a test (`--unknown_ratings`), and another, that was trained
+on it, is widened as much (`--wider_as`). Writes the model, and `averaging.json` with its figures.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import datasets
+import numpy as np
 import torch
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.metrics import mos_metrics
-from jsqa_hf.training import MOSCollator, parse_arguments, widen_intervals, write_metrics
-from jsqa_hf.training.predictions import predict
+from jsqa_hf.training import ContrastiveCollator, MOSCollator, parse_arguments, write_metrics
+from jsqa_hf.training.interval_width import interval_shifts, shift_intervals
+from jsqa_hf.training.predictions import Predictions, predict
 
 BATCH_SIZE = 16
 
@@ -36,6 +44,17 @@ class AveragingArguments:
     split: str | None = field(default=None, metadata={"help": "value of the column `split`"})
     share: float = field(default=0.5, metadata={"help": "of the fine-tuned weights, from 0 to 1"})
     coverage: float = field(default=0.95, metadata={"help": "share of the ratings that the intervals shall hold"})
+    unknown_ratings: list[str] | None = field(
+        default=None,
+        metadata={"help": "listening tests unlike all that was trained on: how much wider must intervals be there?"},
+    )
+    unknown_split: str | None = field(default=None, metadata={"help": "value of the column `split`, likewise"})
+    wider_as: str | None = field(
+        default=None, metadata={"help": "averaging.json that tells for a like model: widen these intervals as much"}
+    )
+    ladders: str | None = field(
+        default=None, metadata={"help": "JND pairs of held-out speech, to tell which is better"}
+    )
 
 
 def average(before: JSQAForMOSRegression, after: JSQAForMOSRegression, share: float) -> None:
@@ -52,6 +71,36 @@ def average(before: JSQAForMOSRegression, after: JSQAForMOSRegression, share: fl
     after.load_state_dict({name: torch.lerp(old[name].float(), new[name].float(), share) for name in new})
 
 
+def figures(predictions: Predictions, outputs: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Agreement with the ratings, by output."""
+    pairs = zip(outputs, predictions.scores.T, predictions.labels.T, strict=True)
+    return {name: mos_metrics(scores, ratings) for name, scores, ratings in pairs}
+
+
+def ranked_rightly(
+    model: JSQAForMOSRegression, ladders: Sequence[dict[str, Any]], extractor: JSQAFeatureExtractor
+) -> dict[str, float]:
+    """Share of the pairs of clips of a ladder, more than one JND apart, of which the better one has the higher score.
+
+    Args:
+        model: whose first output counts.
+        ladders: rows of `JNDPairGenerator`, of two levels or more.
+        extractor: of the model.
+
+    Returns:
+        By distortion, or chain of them, and under `all` their mean.
+    """
+    collate, shares = ContrastiveCollator(extractor), defaultdict[str, list[bool]](list)
+    for row in ladders:
+        batch = collate([row])
+        with torch.inference_mode():
+            scores = model(batch["input_values"], batch["attention_mask"]).scores[:, 0]
+        apart = batch["quality"][:, None] - batch["quality"]
+        shares[row["chain"]] += ((scores[:, None] - scores)[apart > 1] > 0).tolist()
+    by_distortion = {name: float(np.mean(shares[name])) for name in sorted(shares)}
+    return {"all": float(np.mean(list(by_distortion.values()))), **by_distortion}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Average, fit the intervals, save; returns the exit code."""
     (args,) = parse_arguments((AveragingArguments,), argv)
@@ -63,14 +112,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     outputs = model.config.mos_output_names
     rated = with_labels(load_mos(*parse_mos_source(args.ratings), split=args.split), outputs)
     collator = MOSCollator(extractor)
-    shifts = widen_intervals(model.eval(), rated, collator, coverage=args.coverage, batch_size=BATCH_SIZE)
-    scores, _, _, ratings = predict(model, rated, collator, BATCH_SIZE)
-    figures = {name: mos_metrics(scores[:, column], ratings[:, column]) for column, name in enumerate(outputs)}
+    predictions = predict(model.eval(), rated, collator, BATCH_SIZE)
+    shifts = interval_shifts(model, predictions, args.coverage)
+    shift_intervals(model, shifts)
+    report: dict[str, Any] = {"share": args.share, "interval_shift": shifts, "held_out": figures(predictions, outputs)}
+    if args.unknown_ratings is not None:
+        unknown = [load_mos(*parse_mos_source(one), split=args.unknown_split) for one in args.unknown_ratings]
+        rows = with_labels(datasets.concatenate_datasets(unknown), outputs)
+        predictions = predict(model, rows, collator, BATCH_SIZE)
+        report["unknown"] = figures(predictions, outputs)
+        report["further_interval_shift"] = interval_shifts(model, predictions, args.coverage)
+    if args.wider_as is not None:
+        report["as_in_another_model"] = json.loads(Path(args.wider_as).read_text())["further_interval_shift"]
+        shift_intervals(model, report["as_in_another_model"])
+    if args.ladders is not None:
+        report["ranked_rightly"] = ranked_rightly(model, datasets.load_from_disk(args.ladders), extractor)
     model.save_pretrained(args.output_dir)
     extractor.save_pretrained(args.output_dir)
-    write_metrics(
-        Path(args.output_dir) / "averaging.json", {"share": args.share, "interval_shift": shifts, "held_out": figures}
-    )
+    write_metrics(Path(args.output_dir) / "averaging.json", report)
     return 0
 
 

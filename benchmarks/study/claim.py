@@ -4,9 +4,9 @@
         --sim_train simulated/mapped.csv --sim_test simulated_test/mapped.csv --output_dir runs/claim --jobs 2
 
 For every seed, the same network learns from the same ratings in the same steps, pretrained and from scratch, each at
-a learning rate of its own if these are given: ratings of listeners with talkers and conditions held out (`slotest`, with
-the dimensions if they are given), of listeners with talkers held out (`p835`), and labels of measures for 25 clips and
-more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. Started again, it does what is missing.
+a learning rate of its own if these are given: ratings of listeners with talkers and conditions held out (`slotest`,
+with the dimensions if they are given), of listeners with talkers held out (`p835`), and labels of measures for 25
+clips and more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. Started again, it does what is missing.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..modeling_jsqa import JSQAForMOSRegression
 from .mos import MOSCollator
-from .predictions import predict
+from .predictions import Predictions, predict
 
 # Standard deviations on either side of the mean that hold 95 % of a normal distribution.
 DEVIATIONS_OF_95_PERCENT = 1.96
@@ -42,23 +43,37 @@ def widen_intervals(
     Raises:
         ValueError: if `coverage` is not a share.
     """
+    shifts = interval_shifts(model, predict(model, rated, collator, batch_size), coverage)
+    shift_intervals(model, shifts)
+    return shifts
+
+
+def interval_shifts(model: JSQAForMOSRegression, predictions: Predictions, coverage: float = 0.95) -> dict[str, float]:
+    """What has to be added to the logit of each output's variance, see [`widen_intervals`].
+
+    Raises:
+        ValueError: if `coverage` is not a share.
+    """
     if not 0 < coverage < 1:
         raise ValueError(f"coverage must lie between 0 and 1, got {coverage}")
-    predictions = predict(model, rated, collator, batch_size)
-    names, span = model.config.mos_output_names, model.head.high - model.head.low
-    errors = np.abs(predictions.scores - predictions.labels)
+    span = model.head.high - model.head.low
+    errors = np.abs(predictions.scores - predictions.labels) / span
     # The inverse of what the head makes of its output.
     logits = logit(((predictions.variances / span**2 - 1e-4) / (0.25 - 1e-4)).clip(1e-9, 1 - 1e-9))
     shifts = {}
-    for column, name in enumerate(names):
+    for column, name in enumerate(model.config.mos_output_names):
         known = np.isfinite(errors[:, column])
-        if not known.any():
-            continue
-        shift = _shift(errors[known, column] / span, logits[known, column], coverage)
-        with torch.no_grad():
-            model.head.output.bias[len(names) + column] += shift
-        shifts[name] = shift
+        if known.any():
+            shifts[name] = _shift(errors[known, column], logits[known, column], coverage)
     return shifts
+
+
+def shift_intervals(model: JSQAForMOSRegression, shifts: Mapping[str, float]) -> None:
+    """Add to the logit of the variance of the outputs named."""
+    names = model.config.mos_output_names
+    with torch.no_grad():
+        for name, shift in shifts.items():
+            model.head.output.bias[len(names) + names.index(name)] += shift
 
 
 def _shift(errors: NDArray[np.float64], logits: NDArray[np.float64], coverage: float) -> float:
