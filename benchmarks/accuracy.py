@@ -2,11 +2,14 @@
 
     pip install -e ".[bench]"
     python benchmarks/accuracy.py
-    python benchmarks/accuracy.py --slotest /data/SLOTest_2023    # a listening test that isn't part of the repository
+    python benchmarks/accuracy.py --slotest /data/SLOTest_2023 --p835_fullband /data/P.835 \
+        --simulated simulated_test/mapped.csv    # what isn't part of the repository
 
 Sets: the rated P.835 clips of talkers that our model never heard; speech of held-out speakers in held-out kinds of
-noise, where the rank of the SNR stands in for ratings; and SLOTest, on request. Other measures may have been trained
-on talkers or sentences of these sets. How fast they are tells `inference.py`. Writes `accuracy.json` and `.md`.
+noise, where the rank of the SNR stands in for ratings; and on request the same talkers in full band, SLOTest, and
+simulated clips, whose labels are the mean of PESQ and DistillMOS, which are left out there; whoever learned from these
+is flattered. Other measures may have been trained on talkers or sentences of these sets.
+How fast they are is taken from what `inference.py` measured. Writes `accuracy.json` and `.md`.
 """
 
 from __future__ import annotations
@@ -36,6 +39,13 @@ from jsqa_hf.waveforms import to_mono
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "examples" / "data"
+SETS = {
+    "p835": "P.835, held-out talkers",
+    "p835_fullband": "P.835, held-out talkers, full band",
+    "slotest": "SLOTest",
+    "simulated": "Simulated, by PESQ and DistillMOS",
+    "sweep": "SNR in held-out noise",
+}
 SNRS_DB = (0, 10, 20, 30, 40)
 # Length of the clips of the sweep, in s: the same for all, so that one does not count more than another.
 DURATION_S = 4.0
@@ -49,7 +59,14 @@ class BenchmarkArguments:
         default_factory=lambda: list(PEERS),
         metadata={"help": "names of measures; figures of others stay as they are in accuracy.json"},
     )
+    sets: list[str] = field(
+        default_factory=lambda: list(SETS), metadata={"help": "which to rate, as far as they are at hand; likewise"}
+    )
     slotest: str | None = field(default=None, metadata={"help": "folder with the clips of SLOTest and ratings.csv"})
+    p835_fullband: str | None = field(
+        default=None, metadata={"help": "folder with ratings.csv of the P.835 clips, those at 48 kHz among them"}
+    )
+    simulated: str | None = field(default=None, metadata={"help": "table of map_ratings.py, of held-out speech"})
     limit: int | None = field(default=None, metadata={"help": "at most so many clips of a set, to see that it runs"})
     output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
 
@@ -63,12 +80,14 @@ class RatedClips:
         references: the clean clips, of the same lengths; empty where there are none.
         ratings: (clips,) MOS from 1 to 5, or another quantity that grows with quality.
         are_mos: whether they are MOS, so that errors have a meaning.
+        made_by: measures that the ratings come from.
     """
 
     clips: list[np.ndarray]
     references: list[np.ndarray]
     ratings: np.ndarray
     are_mos: bool = True
+    made_by: tuple[str, ...] = ()
 
 
 def read(path: Path) -> np.ndarray:
@@ -93,12 +112,16 @@ def with_references(clips: list[np.ndarray], references: list[np.ndarray], ratin
     )
 
 
-def p835(limit: int | None) -> RatedClips:
+def p835(folder: Path, band: str, limit: int | None) -> RatedClips:
     """The rated clips of the talkers that were held out, with the talker's clean clip (condition c0) as reference."""
-    rows = [row for row in rows_of(DATA / "p835" / "ratings.csv", "test") if row["band"] == "wb"][:limit]
-    clips = [read(DATA / "p835" / row["file"]) for row in rows]
-    references = [read(DATA / "p835" / "wb" / f"c0_{row['talker']}.flac") for row in rows]
-    return with_references(clips, references, np.array([float(row["mos"]) for row in rows]))
+    test = rows_of(DATA / "p835" / "ratings.csv", "test")
+    talkers = {row["talker"] for row in test}
+    rows = [row for row in rows_of(folder / "ratings.csv") if row["band"] == band and row["talker"] in talkers][:limit]
+    clips = [read(folder / row["file"]) for row in rows]
+    references = [read(folder / band / f"c0_{row['talker']}.flac") for row in rows]
+    # As the column is called here, and in the source.
+    ratings = np.array([float(row.get("mos") or row["ovrl_mos"]) for row in rows])
+    return with_references(clips, references, ratings)
 
 
 def noise_sweep(limit: int | None) -> RatedClips:
@@ -124,6 +147,14 @@ def slotest(folder: str, limit: int | None) -> RatedClips:
     clips = [read(Path(folder) / row["file"]) for row in rows]
     references = [read(Path(folder) / f"{row['talker']}_C01.flac") for row in rows]
     return with_references(clips, references, np.array([1 + (float(row["mos"]) - 1) * 4 / 6 for row in rows]))
+
+
+def simulated(table: str, limit: int | None) -> RatedClips:
+    """Degraded speech with labels of measures, without references."""
+    rows = rows_of(Path(table))[:limit]
+    clips = [read(Path(table).parent / row["file"]) for row in rows]
+    ratings = np.array([float(row["mos"]) for row in rows])
+    return RatedClips(clips, [], ratings, made_by=("distillmos", "pesq"))
 
 
 def evaluate(peer: LoadedPeer, rated: RatedClips, title: str) -> dict[str, Any]:
@@ -168,32 +199,63 @@ def table(of_set: Mapping[str, Any], are_mos: bool) -> list[str]:
     return [*lines, "", *failed] if failed else lines
 
 
-def as_markdown(results: Mapping[str, Any]) -> str:
+def real_time_factors(path: Path) -> dict[str, float]:
+    """Seconds of one thread for a second of a clip of 10 s, by measure: of the first run in that file that has it."""
+    factors: dict[str, float] = {}
+    for run in json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []:
+        for name, measured in run.items():
+            factor = measured.get("speed, threads=1", {}).get("10 s x 1")
+            if factor is not None:
+                factors.setdefault(name, factor)
+    return factors
+
+
+def as_markdown(results: Mapping[str, Any], factors: Mapping[str, float]) -> str:
     """All tables."""
     lines = ["# Accuracy of ratings", "", "From `benchmarks/accuracy.py`, which tells what the sets are."]
     for name, of_set in results["sets"].items():
         lines += ["", f"## {name}", "", *table(of_set["peers"], of_set["are_mos"])]
-    lines += ["", "## The measures", "", "| | reference | weights | file, MB | licence |"]
-    lines += ["|---|---|---|---|---|"]
+    lines += ["", "## The measures", "", "| | reference | weights | file, MB | real-time factor | licence |"]
+    lines += ["|---|---|---|---|---|---|"]
     for name, about in results["peers"].items():
         peer = PEERS[name]
         weights = "none" if about["parameters"] is None else f"{about['parameters'] / 1e6:.2f} million"
         size = "" if about["size"] is None else f"{about['size'] / 1e6:.1f}"
         reference = "needs one" if peer.needs_reference else "no"
-        lines.append(f"| {peer.title} | {reference} | {weights} | {size} | {peer.licence} |")
+        factor = f"{factors[name]:.4f}" if name in factors else ""
+        lines.append(f"| {peer.title} | {reference} | {weights} | {size} | {factor} | {peer.licence} |")
+    lines += [
+        "",
+        "Real-time factors: of a clip of 10 s on one thread, from `inference.json`, NISQA's of its second run.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def make_sets(arguments: BenchmarkArguments) -> dict[str, RatedClips]:
+    """The sets that are asked for and at hand.
+
+    Raises:
+        ValueError: for a set that does not exist.
+    """
+    if unknown := set(arguments.sets) - set(SETS):
+        raise ValueError(f"--sets has no {', '.join(sorted(unknown))}: there are {', '.join(SETS)}")
+    fullband, slotest_folder, table = arguments.p835_fullband, arguments.slotest, arguments.simulated
+    makers: dict[str, Callable[[], RatedClips]] = {
+        "p835": lambda: p835(DATA / "p835", "wb", arguments.limit),
+        "sweep": lambda: noise_sweep(arguments.limit),
+    }
+    if fullband is not None:
+        makers["p835_fullband"] = lambda: p835(Path(fullband), "fb", arguments.limit)
+    if slotest_folder is not None:
+        makers["slotest"] = lambda: slotest(slotest_folder, arguments.limit)
+    if table is not None:
+        makers["simulated"] = lambda: simulated(table, arguments.limit)
+    return {SETS[name]: make() for name, make in makers.items() if name in arguments.sets}
 
 
 def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
     """All measures on all sets; where one fails, the reason stands under `"error"`."""
-    makers: dict[str, Callable[[], RatedClips]] = {
-        "P.835, held-out talkers": lambda: p835(arguments.limit),
-        "SNR in held-out noise": lambda: noise_sweep(arguments.limit),
-    }
-    folder = arguments.slotest
-    if folder is not None:
-        makers["SLOTest"] = lambda: slotest(folder, arguments.limit)
-    sets = {name: make() for name, make in makers.items()}
+    sets = make_sets(arguments)
     results: dict[str, Any] = {
         "peers": {},
         "sets": {name: {"are_mos": rated.are_mos, "peers": {}} for name, rated in sets.items()},
@@ -208,7 +270,7 @@ def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
                 continue
             results["peers"][name] = {"parameters": peer.parameters, "size": peer.size}
             for set_name, rated in sets.items():
-                if PEERS[name].needs_reference and not rated.references:
+                if name in rated.made_by or (PEERS[name].needs_reference and not rated.references):
                     continue
                 try:
                     outcome = evaluate(peer, rated, f"{name}, {set_name}")
@@ -219,16 +281,14 @@ def measure(arguments: BenchmarkArguments) -> dict[str, Any]:
 
 
 def with_earlier(results: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Add the measures that were not asked for this time from an earlier file, where its sets are the same."""
-    if not path.exists():
-        return results
-    earlier = json.loads(path.read_text(encoding="utf-8"))
-    if earlier["sets"].keys() != results["sets"].keys():
-        return results
-    results["peers"] = {**earlier["peers"], **results["peers"]}
-    for name, of_set in results["sets"].items():
-        of_set["peers"] = {**earlier["sets"][name]["peers"], **of_set["peers"]}
-    return results
+    """Add what was not asked for this time, measures and sets, from an earlier file."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"peers": {}, "sets": {}}
+    sets = {}
+    for name in SETS.values():
+        found = [of_set for of_set in (earlier["sets"].get(name), results["sets"].get(name)) if of_set is not None]
+        if found:
+            sets[name] = {**found[-1], "peers": {key: value for one in found for key, value in one["peers"].items()}}
+    return {"peers": {**earlier["peers"], **results["peers"]}, "sets": sets}
 
 
 def main() -> None:
@@ -237,7 +297,7 @@ def main() -> None:
     folder = Path(arguments.output_dir)
     results = with_earlier(measure(arguments), folder / "accuracy.json")
     write_metrics(folder / "accuracy.json", results)
-    text = as_markdown(results)
+    text = as_markdown(results, real_time_factors(folder / "inference.json"))
     (folder / "accuracy.md").write_text(text, encoding="utf-8")
     print(text)
 

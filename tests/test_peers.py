@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -113,7 +114,7 @@ def test_agreement() -> None:
 
 
 def test_sets_of_the_repository() -> None:
-    rated = accuracy.p835(4)
+    rated = accuracy.p835(accuracy.DATA / "p835", "wb", 4)
     assert len(rated.clips) == len(rated.references) == len(rated.ratings) == 4
     assert all(len(clip) == len(clean) for clip, clean in zip(rated.clips, rated.references, strict=True))
     sweep = accuracy.noise_sweep(len(accuracy.SNRS_DB))
@@ -142,18 +143,41 @@ def test_tables_of_accuracy() -> None:
 
 def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pesq", None)
-    monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: accuracy.p835(limit))
+    monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: accuracy.p835(accuracy.DATA / "p835", "wb", limit))
     results = accuracy.measure(accuracy.BenchmarkArguments(peers=["pesq"], limit=2))
     assert results["peers"] == {}
 
 
 def test_measures_that_are_not_asked_for_keep_their_figures(tmp_path: Path) -> None:
-    def results(name: str, sets: tuple[str, ...] = ("b", "a")) -> dict:
+    first, second = accuracy.SETS["p835"], accuracy.SETS["slotest"]
+
+    def results(name: str, sets: tuple[str, ...] = (second, first)) -> dict:
         return {"peers": {name: {"size": 1}}, "sets": {one: {"peers": {name: {"scores": {}}}} for one in sets}}
 
     path = tmp_path / "accuracy.json"
     assert accuracy.with_earlier(results("jsqa"), path) == results("jsqa")
     path.write_text(json.dumps(results("pesq"), sort_keys=True))
     merged = accuracy.with_earlier(results("jsqa"), path)
-    assert list(merged["peers"]) == list(merged["sets"]["b"]["peers"]) == ["pesq", "jsqa"]
-    assert accuracy.with_earlier(results("jsqa", ("a",)), path) == results("jsqa", ("a",))
+    assert list(merged["peers"]) == list(merged["sets"][first]["peers"]) == ["pesq", "jsqa"]
+    of_one = accuracy.with_earlier(results("jsqa", (first,)), path)["sets"]
+    assert list(of_one) == [first, second] and list(of_one[second]["peers"]) == ["pesq"]
+    assert list(of_one[first]["peers"]) == ["pesq", "jsqa"]
+
+
+def test_simulated_clips_are_not_rated_by_what_labelled_them(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, SAMPLING_RATE), SAMPLING_RATE)
+    (tmp_path / "mapped.csv").write_text("file,mos\na.wav,2.5\n")
+    arguments = accuracy.BenchmarkArguments(peers=["pesq"], sets=["simulated"], simulated=str(tmp_path / "mapped.csv"))
+    (rated,) = accuracy.make_sets(arguments).values()
+    assert rated.ratings.tolist() == [2.5] and not rated.references and "pesq" in rated.made_by
+    assert all(not of_set["peers"] for of_set in accuracy.measure(arguments)["sets"].values())
+    with pytest.raises(ValueError, match="no tencent"):
+        accuracy.make_sets(accuracy.BenchmarkArguments(sets=["tencent"]))
+
+
+def test_speed_comes_from_the_first_run_that_has_it(tmp_path: Path) -> None:
+    runs = [{"jsqa": {"speed, threads=1": {"10 s x 1": 0.1}}, "pesq": {"first": {}}}]
+    runs += [{"jsqa": {"speed, threads=1": {"10 s x 1": 0.2}}, "nisqa": {"speed, threads=1": {"10 s x 1": 0.3}}}]
+    (tmp_path / "inference.json").write_text(json.dumps({"runs": runs}))
+    assert accuracy.real_time_factors(tmp_path / "inference.json") == {"jsqa": 0.1, "nisqa": 0.3}
+    assert accuracy.real_time_factors(tmp_path / "missing.json") == {}
