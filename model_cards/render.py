@@ -7,6 +7,7 @@ Writes the cards here and, the same text, as README.md of the checkpoints that s
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jsqa_hf.model_card import METRIC_NAMES, card_metadata
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "docs" / "results"
+RATINGS = FOLDER.parent / "examples" / "data" / "p835" / "ratings.csv"
 PREFIX = "eval_quality_correlation_"
 
 
@@ -84,6 +86,8 @@ def render_mos_model() -> str:
         simulated=clips("simulated"),
         monotonicity=load("soundness", "study")["monotonicity"],
         not_heard=not_heard(),
+        worst=worst_groups(),
+        conditions=p835_conditions(),
         small_steps=small_steps(),
     )
     return card.content
@@ -94,6 +98,35 @@ def not_heard() -> list[tuple[str, float]]:
     found = load("soundness", "study")["monotonicity"]["distortions"]
     wrong = [(name, one["wrong_steps"]) for name, one in found.items() if one["wrong_steps"] >= 0.4]
     return sorted(wrong, key=lambda one: -one[1])
+
+
+def worst_groups(count: int = 3, fewest: int = 2) -> dict[str, list[dict[str, Any]]]:
+    """The conditions, or distortions, of the largest errors, by test; those of fewer clips are left out."""
+    tests = {
+        "P.835, 48 kHz": "p835_fullband",
+        "SLOTest": "slotest",
+        "Simulated": "simulated",
+        "Lost packets": "simulated_losses",
+    }
+    worst = {}
+    for title, name in tests.items():
+        known = [
+            one for one in load(name)["outputs"]["mos"]["residuals"] if one["n"] >= fewest and one["group"][0] != "("
+        ]
+        worst[title] = sorted(known, key=lambda one: -one["rmse"])[:count]
+    return worst
+
+
+def p835_conditions() -> dict[str, str]:
+    """What the conditions of the P.835 clips are, by their names."""
+    kinds = {"snr_db": "white noise at {} dB SNR", "mnru_q_db": "MNRU at {} dB"}
+    with open(RATINGS, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        row["condition"]: ", ".join(text.format(row[column]) for column, text in kinds.items() if row[column])
+        or "clean"
+        for row in rows
+    }
 
 
 def small_steps() -> dict[str, Any]:
