@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from small import small_config
 
-from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
 from jsqa_hf.training.mos import MOSCollator, depth
 
@@ -466,6 +466,19 @@ def test_the_head_can_start_from_the_regression(script: ModuleType, corpus: Path
     # The two halves of the line, and nothing of what other hidden units see.
     row = weights(tmp_path / "run")["head.output.weight"][0]
     assert row[:2].tolist() == [1, -1] and not row[2:].any()
+
+
+def test_a_head_that_the_model_brings_is_not_fitted_again(script: ModuleType, corpus: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    JSQAForMOSRegression(small_config()).save_pretrained(tmp_path / "rates")
+    JSQAForContrastivePretraining(small_config()).save_pretrained(tmp_path / "pretrained")
+    options = ["--fit_head=true", "--learning_rate=0"]
+    fitted = {}
+    for name, extra in (("rates", []), ("pretrained", []), ("scratch", ["--from_scratch=true"])):
+        model = tmp_path / ("rates" if name == "scratch" else name)
+        script.main(arguments(corpus, tmp_path / f"{name} tuned", f"--model={model}", *options, *extra))
+        fitted[name] = weights(tmp_path / f"{name} tuned")["head.output.weight"][0, :2].tolist() == [1, -1]
+    assert fitted == {"rates": False, "pretrained": True, "scratch": True}
 
 
 def test_a_model_saved_in_half_precision_is_trained_in_single(script: ModuleType, corpus: Path, tmp_path: Path):

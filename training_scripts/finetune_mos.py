@@ -90,7 +90,10 @@ class FinetuningArguments:
     freeze_feature_encoder: bool = field(default=False, metadata={"help": "keep the convolutions as they are"})
     freeze_base_model: bool = field(default=False, metadata={"help": "train the MOS head alone"})
     fit_head: bool = field(
-        default=False, metadata={"help": "start the MOS head from the linear regression on the embeddings"}
+        default=False,
+        metadata={
+            "help": "start the MOS head from the linear regression on the embeddings; one that `model` brings stays"
+        },
     )
     head_only_steps: int = field(default=0, metadata={"help": "steps in which the head alone learns, before all do"})
     layer_decay: float = field(default=1.0, metadata={"help": "factor of the learning rate per layer downwards"})
@@ -155,6 +158,14 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
     if args.from_scratch:
         return JSQAForMOSRegression(JSQAConfig.from_pretrained(args.model, **head))
     return JSQAForMOSRegression.from_pretrained(args.model, dtype=torch.float32, **head)
+
+
+def brings_head(args: FinetuningArguments) -> bool:
+    """Whether the MOS head that training starts with has been trained before."""
+    if args.model is None or args.from_scratch:
+        return False
+    architectures = AutoConfig.from_pretrained(args.model).architectures or []
+    return JSQAForMOSRegression.__name__ in architectures
 
 
 def corpus_names(sources: Sequence[str]) -> list[str]:
@@ -304,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     feature_extractor = JSQAFeatureExtractor()
     collator = build_collator(args, training_args, feature_extractor)
     whole_or_start = MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start")
-    if args.fit_head:
+    if args.fit_head and not brings_head(args):
         fit_head(model, train, whole_or_start, seed=training_args.seed)
     callbacks = build_callbacks(args, training_args)
     if args.interval_coverage is not None:
