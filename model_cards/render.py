@@ -35,15 +35,17 @@ def clips(name: str) -> dict[str, Any]:
 
 def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
     """The table of results."""
-    rows = {
-        "P.835 clips of unheard talkers, 16 kHz": human,
-        "the same talkers and conditions, 48 kHz": clips("p835_fullband"),
-        "SLOTest, German, laboratory test of codecs and more (mapped from 1 to 7)": clips("slotest"),
-        "of which the talkers F2 and M2": clips("slotest_unseen_talkers"),
-        "simulated: unheard speakers and kinds of noise, all distortions, by the measures": clips("simulated"),
-        "simulated: lost packets, concealed or silent, by the measures": clips("simulated_losses"),
-    }
-    return [{"name": name, **figures} for name, figures in rows.items()]
+    slotest = "SLOTest, German, laboratory test of codecs and more (mapped from 1 to 7)"
+    simulated = "simulated: unheard speakers and kinds of noise, all distortions, by the measures"
+    rows = [
+        ("P.835 clips of unheard talkers, 16 kHz", "P.835, 16 kHz", human),
+        ("the same talkers and conditions, 48 kHz", "P.835, 48 kHz", clips("p835_fullband")),
+        (slotest, "SLOTest", clips("slotest")),
+        ("of which the talkers F2 and M2", "its talkers F2 and M2", clips("slotest_unseen_talkers")),
+        (simulated, "simulated", clips("simulated")),
+        ("simulated: lost packets, concealed or silent, by the measures", "lost packets", clips("simulated_losses")),
+    ]
+    return [{"name": name, "short": short, **figures} for name, short, figures in rows]
 
 
 def card_data(human: dict[str, float]) -> ModelCardData:
@@ -75,6 +77,7 @@ def render_mos_model() -> str:
         minutes=round((finetuning["train_runtime"] + whole["train_runtime"]) / 60),
         distillation=load("distillation"),
         averaging=load("averaging"),
+        unknown=load("averaging_without_listeners"),
         whole=whole,
         finetuning_steps=finetuning["train_steps"],
         epochs=round(finetuning["epoch"]),
@@ -82,8 +85,6 @@ def render_mos_model() -> str:
         sweeps=evaluation["held_out_speakers_in_held_out_noise"],
         gain=evaluation["clean_speech_at_lower_gain"],
         results=result_rows(human),
-        slotest=clips("slotest"),
-        simulated=clips("simulated"),
         monotonicity=load("soundness", "study")["monotonicity"],
         not_heard=not_heard(),
         worst=worst_groups(),
