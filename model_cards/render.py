@@ -153,6 +153,7 @@ def render_contrastive_model() -> str:
         hours=pretraining["train_runtime"] / 3600,
         steps=pretraining["train_steps"],
         by_distortion=by_distortion(pretraining),
+        least=sorted(by_distortion(pretraining), key=lambda one: one[1])[:3],
         scale=load("scale", "jsqa-tiny-jnd"),
         m=pretraining,
     )

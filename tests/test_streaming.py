@@ -88,6 +88,18 @@ def test_what_cannot_be_shared_or_never_ends_is_refused(kwargs, message, pairs, 
         load_pairs(str(pairs), arguments(tmp_path, **kwargs), streaming=True)
 
 
+def test_what_is_no_table_of_pairs_is_refused(tmp_path):
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "ratings.csv").write_text("file,mos\na.wav,3\n")
+    datasets.Dataset.from_dict({"file": ["a.wav"]}).save_to_disk(tmp_path / "arrow")
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "train.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "mixed" / "train2.csv").write_text("c\n1\n")
+    for name, message in (("csv", "no column `clips`"), ("arrow", "no column `clips`"), ("mixed", "can't be read")):
+        with pytest.raises(ValueError, match=message):
+            load_pairs(str(tmp_path / name), arguments(tmp_path))
+
+
 def test_a_folder_of_arrow_files_is_refused(pairs, tmp_path):
     load_pairs(str(pairs), arguments(tmp_path)).save_to_disk(str(tmp_path / "arrow"))
     assert len(load_pairs(str(tmp_path / "arrow"), arguments(tmp_path))) == FILES * LADDERS

@@ -36,19 +36,28 @@ def load_pairs(
             the Hub.
 
     Raises:
-        ValueError: if a stream has no `max_steps`, is not in files that the workers can share evenly, or can't be
-            streamed at all.
+        ValueError: if these are no JND pairs, or a stream has no `max_steps`, is not in files that the workers can
+            share evenly, or can't be streamed at all.
         FileNotFoundError: if there is no such folder or dataset.
     """
     if (Path(source) / "state.json").is_file() or (Path(source) / "dataset_dict.json").is_file():
         if streaming:
             raise ValueError(f"{source} can't be streamed: make the pairs with --format parquet")
         stored = datasets.load_from_disk(source)
-        return stored[split] if isinstance(stored, datasets.DatasetDict) else stored
+        return _checked(stored[split] if isinstance(stored, datasets.DatasetDict) else stored, source)
     if streaming:
         return _stream(source, training_args, split)
-    pairs = datasets.load_dataset(source, split=split)
+    try:
+        pairs = _checked(datasets.load_dataset(source, split=split), source)
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise ValueError(f"{source} can't be read as a table of JND pairs: make one with `jsqa pairs`") from error
     return pairs.cast_column("clips", datasets.List(datasets.Audio(decode=False)))
+
+
+def _checked(pairs: datasets.Dataset, source: str) -> datasets.Dataset:
+    if "clips" not in pairs.column_names:
+        raise ValueError(f"{source} has no column `clips`, so no JND pairs: make them with `jsqa pairs`")
+    return pairs
 
 
 def _stream(source: str, training_args: TrainingArguments, split: str) -> datasets.IterableDataset:
