@@ -350,6 +350,18 @@ def test_fine_discrimination_from_start_to_end(models: list[str], tmp_path: Path
     assert "| level |" in text
 
 
+def test_shares_of_measures_that_are_not_asked_for_stay_if_the_pairs_are_as_many(tmp_path: Path) -> None:
+    def results(count: int, **others: float) -> dict[str, Any]:
+        shares = {name: {"mean": mean, "n": count} for name, mean in {"jsqa": 0.9, **others}.items()}
+        return {"noise": {"1.00": {"ranked_rightly": shares}}, "others": {}, "distortions": {}}
+
+    path = tmp_path / "fine_discrimination.json"
+    assert fine.with_earlier(results(24), path) == results(24)
+    path.write_text(json.dumps(results(24, jsqa=0.5, dnsmos=0.8)))
+    assert fine.with_earlier(results(24), path) == results(24, dnsmos=0.8)
+    assert fine.with_earlier(results(12), path) == results(12)
+
+
 def test_soundness_from_start_to_end(models: list[str], tmp_path: Path) -> None:
     results, text = run(soundness, [*models, *SOUND], tmp_path)
     assert results["content"]["clips"] == 24

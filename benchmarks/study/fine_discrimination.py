@@ -11,6 +11,7 @@ stands the share of listeners who noticed such steps of noise. Writes `fine_disc
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,10 @@ class FineArguments(MaterialArguments):
     contrastive_model: str | None = field(default=None, metadata={"help": "contrastive model, likewise"})
     peers: list[str] = field(
         default_factory=lambda: ["dnsmos", "distillmos"],
-        metadata={"help": "names of benchmarks/peers.py that need no reference, or none; 0.4 s per clip each"},
+        metadata={
+            "help": "names of benchmarks/peers.py that need no reference, or none; some take seconds per clip. Shares "
+            "of others stay as they are, where an earlier run judged as many pairs"
+        },
     )
     human_jnd: str | None = field(default=None, metadata={"help": "folder with the label files of PerceptualAudio"})
     noise_repetitions: int = field(default=3, metadata={"help": "noises per speaker"})
@@ -280,6 +284,20 @@ def measure(args: FineArguments, raters: Mapping[str, Rate], observer: Any) -> d
     return results
 
 
+def with_earlier(results: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add the shares of measures that were not asked for this time from an earlier file, of the same pairs."""
+    if not path.exists():
+        return results
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    for part in ("noise", "others", "distortions"):
+        for key, summary in results[part].items():
+            known = earlier[part].get(key, {}).get("ranked_rightly", {})
+            right = summary["ranked_rightly"]
+            if OURS in known and OURS in right and known[OURS]["n"] == right[OURS]["n"]:
+                summary["ranked_rightly"] = {**right, **{name: known[name] for name in known if name not in right}}
+    return results
+
+
 def load_raters(pipeline: Any, peers: Sequence[str], threads: int) -> dict[str, Rate]:
     """The MOS model, and the other measures by name; those that are not installed are told and left out."""
     raters: dict[str, Rate] = {OURS: rate_with(pipeline)}
@@ -308,6 +326,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     observer = load_comparer(args.contrastive_model, args.mos_model, "cpu")
     results = measure(args, load_raters(observer.pipeline, args.peers, args.threads), observer)
     folder = Path(args.output_dir)
+    results = with_earlier(results, folder / "fine_discrimination.json")
     write_metrics(folder / "fine_discrimination.json", results)
     text = as_markdown(results)
     (folder / "fine_discrimination.md").write_text(text, encoding="utf-8")
