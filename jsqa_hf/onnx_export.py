@@ -186,6 +186,9 @@ def _write_graph(model: JSQAForMOSRegression, path: Path, fingerprint: str | Non
         mos_score_range=",".join(f"{end:g}" for end in config.mos_score_range),
         **({} if fingerprint is None else {"fingerprint": fingerprint}),
     )
+    # The exporter notes from where in which file every node comes, with the folders of this machine.
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()
     program.save(path)
 
 

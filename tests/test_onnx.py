@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
 
+import jsqa_hf
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.cli import main
 from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, export_onnx, largest_difference
@@ -84,6 +85,11 @@ def test_the_difference_is_that_of_the_weights(small_model: JSQAForMOSRegression
     other = JSQAForMOSRegression(small_config()).eval()
     graph = load_onnx_model(exported)
     assert largest_difference(small_model, graph) <= MAXIMUM_DIFFERENCE < largest_difference(other, graph)
+
+
+def test_a_graph_does_not_tell_where_it_was_made(exported: Path) -> None:
+    (path,) = exported.glob("*.onnx")
+    assert str(Path(jsqa_hf.__file__).parent).encode() not in path.read_bytes()
 
 
 def test_files_and_metadata(exported: Path) -> None:
