@@ -163,6 +163,10 @@ class JSQAConfig(PreTrainedConfig):
         mos_points_per_jnd (`float`, defaults to 0.1):
             Points of the rating scale that one JND is worth at least, where the scores have to tell which of two clips
             is better.
+        mos_panel_std (`float`, defaults to 0.0):
+            Standard deviation, in points of the rating scale, of the difference between the scale of a panel of
+            listeners whom the model does not know and its own. Intervals are wider by that; variances are without
+            it, as two clips that the same panel rates are both off by as much.
         mos_corpora (`list[str]`, defaults to `()`):
             Listening tests whose scales may differ, in the order of `corpus_ids`. In training the scores are mapped
             to the scale of each by a scale and an offset that are learned; the first one is the reference, whose
@@ -218,6 +222,7 @@ class JSQAConfig(PreTrainedConfig):
     mos_agreement_loss: Literal["none", "rank", "concordance"] = "none"
     mos_agreement_weight: float | int = 0.5
     mos_points_per_jnd: float | int = 0.1
+    mos_panel_std: float | int = 0.0
     mos_corpora: list[str] | tuple[str, ...] = ()
     initializer_range: float | None = None
 
@@ -284,7 +289,7 @@ class JSQAConfig(PreTrainedConfig):
         assert self.level_windows is not None
         if self.level_windows < 1 or hop % self.level_windows:
             raise ValueError(f"`level_windows` must divide the hop of {hop} samples, but is {self.level_windows}")
-        for name in ("jnd_margin_weight", "jnd_preference_weight", "mos_agreement_weight"):
+        for name in ("jnd_margin_weight", "jnd_preference_weight", "mos_agreement_weight", "mos_panel_std"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")
         if not self.mos_points_per_jnd > 0:

@@ -60,8 +60,9 @@ def export_onnx(
 
     The graph maps `input_values` (batch, samples) float32 and `attention_mask` (batch, samples) int64 to `scores` and
     `variances` (batch, outputs) and `embeddings` (batch, embedding), all float32. Its metadata tell `sampling_rate`,
-    `shortest_samples`, `mos_output_names` and `mos_score_range`, for programs that read nothing else, and unless it is
-    quantised the `fingerprint` of the model: the scores are the same, so one results file takes either.
+    `shortest_samples`, `mos_output_names`, `mos_score_range` and `mos_panel_std`, for programs that read nothing else,
+    and unless it is quantised the `fingerprint` of the model: the scores are the same, so one results file takes
+    either.
 
     Args:
         model: any MOS model; it is left as it is.
@@ -184,6 +185,7 @@ def _write_graph(model: JSQAForMOSRegression, path: Path, fingerprint: str | Non
         shortest_samples=str(model.jsqa.receptive_field),
         mos_output_names=",".join(config.mos_output_names),
         mos_score_range=",".join(f"{end:g}" for end in config.mos_score_range),
+        mos_panel_std=f"{config.mos_panel_std:g}",
         **({} if fingerprint is None else {"fingerprint": fingerprint}),
     )
     # The exporter notes from where in which file every node comes, with the folders of this machine.

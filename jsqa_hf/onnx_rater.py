@@ -37,6 +37,7 @@ class OnnxRater(WindowRater):
             self._output_names = graph.metadata["mos_output_names"].split(",")
             lowest, highest = graph.metadata["mos_score_range"].split(",")
             self._score_range = float(lowest), float(highest)
+            self._panel_std = float(graph.metadata["mos_panel_std"])
         except (KeyError, ValueError) as error:
             raise ValueError(f"{graph.path}: lacks metadata that `jsqa export` writes; export it again") from error
         if "mos" not in self._output_names:
@@ -59,6 +60,11 @@ class OnnxRater(WindowRater):
     def score_range(self) -> tuple[float, float]:
         """See `WindowRater`."""
         return self._score_range
+
+    @property
+    def panel_std(self) -> float:
+        """See `WindowRater`."""
+        return self._panel_std
 
     @property
     def cores(self) -> int:

@@ -140,6 +140,11 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
         return self.model.config.mos_score_range
 
     @property
+    def panel_std(self) -> float:
+        """See `WindowRater`."""
+        return self.model.config.mos_panel_std
+
+    @property
     def cores(self) -> int:
         """See `WindowRater`."""
         return torch.get_num_threads() if self.device.type == "cpu" else 0

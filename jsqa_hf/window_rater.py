@@ -76,6 +76,11 @@ class WindowRater(ABC):
 
     @property
     @abstractmethod
+    def panel_std(self) -> float:
+        """`JSQAConfig.mos_panel_std` of the model."""
+
+    @property
+    @abstractmethod
     def cores(self) -> int:
         """How many cores there are to rate on; 0 where an accelerator rates."""
 
@@ -223,7 +228,7 @@ class WindowRater(ABC):
 
     def name_scores(self, scores: NDArray[Any], variances: NDArray[Any], confidence: float) -> dict[str, float]:
         """Scores and variances, (outputs,) each, as the dict of scores and intervals of `SpeechQualityPipeline`."""
-        return as_scores(scores, variances, self.output_names, self.score_range, confidence)
+        return as_scores(scores, variances, self.output_names, self.score_range, confidence, self.panel_std)
 
     def silence_error(self) -> ValueError:
         """What to raise for audio in which there is nothing to rate."""

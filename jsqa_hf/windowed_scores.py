@@ -53,6 +53,7 @@ def as_scores(
     names: Sequence[str],
     scale: tuple[float, float],
     confidence: float,
+    panel_std: float = 0.0,
 ) -> dict[str, float]:
     """Scores with intervals by name.
 
@@ -61,6 +62,7 @@ def as_scores(
         names: of the outputs.
         scale: ends of the rating scale, to which the intervals are clipped.
         confidence: of the interval, between 0 and 1.
+        panel_std: standard deviation of the difference between scales of panels, in units of the scale.
 
     Returns:
         `mos`, `mos_low` and `mos_high`, then the same three for each further output.
@@ -70,7 +72,7 @@ def as_scores(
     """
     if not (np.isfinite(scores).all() and np.isfinite(variances).all()):
         raise ValueError("the model gives no finite score; check its weights and its number format")
-    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(variances)
+    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(variances + panel_std**2)
     lows, highs = np.maximum(scores - half_widths, scale[0]), np.minimum(scores + half_widths, scale[1])
     named: dict[str, float] = {}
     for name in mos_first(names):

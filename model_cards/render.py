@@ -78,6 +78,7 @@ def render_mos_model() -> str:
         distillation=load("distillation"),
         averaging=load("averaging"),
         unknown=load("averaging_without_listeners"),
+        slotest=clips("slotest"),
         whole=whole,
         finetuning_steps=finetuning["train_steps"],
         epochs=round(finetuning["epoch"]),

@@ -53,9 +53,9 @@ def checkpoint(contrastive: JSQAForContrastivePretraining, tmp_path_factory: pyt
 
 @pytest.fixture(scope="module")
 def rate() -> SpeechQualityPipeline:
-    """A MOS model whose scores differ from clip to clip."""
+    """A MOS model whose scores differ from clip to clip; what panels differ by is no error between two clips."""
     torch.manual_seed(0)
-    model = JSQAForMOSRegression(small_config()).eval()
+    model = JSQAForMOSRegression(small_config(mos_panel_std=1.0)).eval()
     with torch.no_grad():
         model.head.output.weight[0].mul_(50.0)
         model.head.output.bias[1] = -4.0

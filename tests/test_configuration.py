@@ -118,6 +118,7 @@ def test_a_saved_file_may_hold_keys_of_other_tools_but_no_misspelt_ones(tmp_path
         ({"mos_output_names": ["mos", "mos"]}, "mos_output_names"),
         ({"mos_score_range": (5.0, 1.0)}, "mos_score_range"),
         ({"mos_score_range": (1.0, 2.0, 5.0)}, "mos_score_range"),
+        ({"mos_panel_std": -0.1}, "mos_panel_std"),
         ({"mos_loss": "l3"}, "mos_loss"),
         ({"level_bands": -1}, "level_bands"),
         ({"level_windows": 0}, "level_windows"),

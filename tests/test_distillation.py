@@ -120,11 +120,11 @@ def test_an_averaged_model_is_saved_with_its_figures(tmp_path: Path):
         JSQAFeatureExtractor().save_pretrained(tmp_path / name)
     ratings, output = corpus / "rated" / "ratings.csv", tmp_path / "averaged"
     words = [f"--before={tmp_path / 'before'}", f"--after={tmp_path / 'after'}", f"--ratings={ratings}"]
-    assert average_weights.main([*words, "--split=test", f"--output_dir={output}", "--share=0.5"]) == 0
+    assert average_weights.main([*words, "--split=test", f"--output_dir={output}", "--panel_std=0.4"]) == 0
     report = json.loads((output / "averaging.json").read_text())
     assert report["held_out"]["mos"]["n"] == 4
     model = JSQAForMOSRegression.from_pretrained(output)
-    assert model.dtype == torch.float32
+    assert model.dtype == torch.float32 and model.config.mos_panel_std == 0.4
     assert model.head.output.bias[0].item() == pytest.approx(0.5, abs=1e-3)
 
     unknown = [f"--unknown_ratings={ratings}", "--unknown_split=train", f"--output_dir={tmp_path / 'unknown'}"]

@@ -470,7 +470,7 @@ def test_the_head_can_start_from_the_regression(script: ModuleType, corpus: Path
 
 def test_a_head_that_the_model_brings_is_not_fitted_again(script: ModuleType, corpus: Path, tmp_path: Path):
     torch.manual_seed(0)
-    JSQAForMOSRegression(small_config()).save_pretrained(tmp_path / "rates")
+    JSQAForMOSRegression(small_config(mos_panel_std=0.4)).save_pretrained(tmp_path / "rates")
     JSQAForContrastivePretraining(small_config()).save_pretrained(tmp_path / "pretrained")
     options = ["--fit_head=true", "--learning_rate=0"]
     fitted = {}
@@ -479,6 +479,7 @@ def test_a_head_that_the_model_brings_is_not_fitted_again(script: ModuleType, co
         script.main(arguments(corpus, tmp_path / f"{name} tuned", f"--model={model}", *options, *extra))
         fitted[name] = weights(tmp_path / f"{name} tuned")["head.output.weight"][0, :2].tolist() == [1, -1]
     assert fitted == {"rates": False, "pretrained": True, "scratch": True}
+    assert JSQAConfig.from_pretrained(tmp_path / "rates tuned").mos_panel_std == 0, "its panel is known now"
 
 
 def test_a_model_saved_in_half_precision_is_trained_in_single(script: ModuleType, corpus: Path, tmp_path: Path):

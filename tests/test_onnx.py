@@ -104,7 +104,7 @@ def test_files_and_metadata(exported: Path) -> None:
     assert metadata["sampling_rate"] == "16000"
     assert metadata["shortest_samples"] == str(SHORTEST)
     assert metadata["mos_output_names"] == "mos"
-    assert metadata["mos_score_range"] == "1,5"
+    assert metadata["mos_score_range"] == "1,5" and metadata["mos_panel_std"] == "0"
     assert "auto_map" not in json.loads((exported / "config.json").read_text())
 
 

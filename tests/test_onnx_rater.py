@@ -35,7 +35,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "data" / "p835"
 def model() -> JSQAForMOSRegression:
     """With two outputs, of which MOS isn't the first."""
     torch.manual_seed(2)
-    return JSQAForMOSRegression(small_config(mos_output_names=["noisiness", "mos"])).eval()
+    return JSQAForMOSRegression(small_config(mos_output_names=["noisiness", "mos"], mos_panel_std=0.3)).eval()
 
 
 @pytest.fixture(scope="module")

@@ -28,13 +28,15 @@ from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAFor
 from jsqa_hf.pipeline_jsqa import SILENCE_DBFS
 
 Z_95 = 1.959964
+PANEL_STD = 0.3
 
 
 @pytest.fixture(scope="module")
 def model() -> JSQAForMOSRegression:
     """Three outputs, "mos" in the middle, with random weights of a size that tells clips well apart."""
     torch.manual_seed(0)
-    model = JSQAForMOSRegression(small_config(mos_output_names=["noisiness", "mos", "coloration"])).eval()
+    names = ["noisiness", "mos", "coloration"]
+    model = JSQAForMOSRegression(small_config(mos_output_names=names, mos_panel_std=PANEL_STD)).eval()
     with torch.no_grad():
         for layer in (model.head.dense, model.head.output):
             layer.weight.mul_(10.0)
@@ -84,7 +86,7 @@ def test_the_score_is_the_models_and_the_interval_two_sided(
     scores, variances = of_model(model, clip(1.0))
     result = rate(clip(1.0))
     for index, name in enumerate(model.config.mos_output_names):
-        half_width = Z_95 * math.sqrt(variances[index])
+        half_width = Z_95 * math.hypot(math.sqrt(variances[index]), PANEL_STD)
         assert result[name] == pytest.approx(scores[index], abs=1e-5)
         assert result[f"{name}_low"] == pytest.approx(max(1.0, scores[index] - half_width), abs=1e-5)
         assert result[f"{name}_high"] == pytest.approx(min(5.0, scores[index] + half_width), abs=1e-5)
@@ -99,7 +101,7 @@ def test_mos_comes_first_and_every_output_has_an_interval(rate: SpeechQualityPip
 
 @pytest.mark.parametrize("score", [1.001, 1.5, 3.0, 4.5, 4.999])
 def test_the_interval_is_clipped_to_the_rating_scale(rate: SpeechQualityPipeline, score: float) -> None:
-    result = rate.postprocess([output_of_model(score, 0.25)])
+    result = rate.postprocess([output_of_model(score, 0.25 - PANEL_STD**2)])
     assert result["mos"] == pytest.approx(score)
     assert result["mos_low"] == pytest.approx(max(1.0, score - Z_95 * 0.5))
     assert result["mos_high"] == pytest.approx(min(5.0, score + Z_95 * 0.5))
@@ -109,7 +111,9 @@ def test_confidence_sets_the_width_of_the_interval(rate: SpeechQualityPipeline, 
     _, variances = of_model(model, clip(1.0))
     result = rate(clip(1.0), confidence=0.5)
     # Half of a normal distribution lies within 0.67449 standard deviations.
-    assert result["mos_high"] - result["mos_low"] == pytest.approx(2 * 0.67449 * math.sqrt(variances[1]), abs=1e-4)
+    assert result["mos_high"] - result["mos_low"] == pytest.approx(
+        2 * 0.67449 * math.hypot(math.sqrt(variances[1]), PANEL_STD), abs=1e-4
+    )
     default = SpeechQualityPipeline(model=model, feature_extractor=JSQAFeatureExtractor(), confidence=0.5)
     assert_same(default(clip(1.0)), result)
 
@@ -223,7 +227,7 @@ def test_a_generator_is_read_as_the_results_are_taken(rate: SpeechQualityPipelin
 def test_postprocessing_weights_windows_by_their_speech(rate: SpeechQualityPipeline) -> None:
     result = rate.postprocess([output_of_model(2.0, 0.01, 0.0, 9.0, 3.0), output_of_model(4.0, 0.09, 9.0, 18.0, 1.0)])
     assert result["mos"] == pytest.approx(2.5)
-    assert result["mos_high"] == pytest.approx(2.5 + Z_95 * math.sqrt(0.03))
+    assert result["mos_high"] == pytest.approx(2.5 + Z_95 * math.sqrt(0.03 + PANEL_STD**2))
 
 
 def test_without_any_speech_windows_are_weighted_by_time(rate: SpeechQualityPipeline) -> None:

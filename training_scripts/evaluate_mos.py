@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import norm
 from transformers import Trainer, TrainingArguments
 
-from jsqa_hf import DEFAULT_CHECKPOINT, JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json, write_predictions
 from jsqa_hf.evaluation_data import ListeningTest, load_listening_test
 from jsqa_hf.training import MOSCollator, parse_arguments
@@ -52,12 +52,13 @@ class EvaluationArguments:
 
 
 def rated_clips(
-    test: ListeningTest, scores: np.ndarray, variances: np.ndarray, scale: Sequence[float]
+    test: ListeningTest, scores: np.ndarray, variances: np.ndarray, config: JSQAConfig
 ) -> dict[str, RatedClips]:
     """Ratings and predictions of the rated outputs, from (clips, outputs) scores and variances."""
+    lowest, highest = config.mos_score_range
     # The 95 % intervals of the pipeline.
-    half = norm.ppf(0.975) * np.sqrt(variances)
-    low, high = np.maximum(scores - half, scale[0]), np.minimum(scores + half, scale[1])
+    half = norm.ppf(0.975) * np.sqrt(variances + config.mos_panel_std**2)
+    low, high = np.maximum(scores - half, lowest), np.minimum(scores + half, highest)
     columns = {name: column for column, name in enumerate(test.output_names)}
     return {
         name: test.clips(name, scores[:, columns[name]], low[:, columns[name]], high[:, columns[name]])
@@ -72,9 +73,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     names = model.config.mos_output_names
     if args.crop == "random":
         raise ValueError("--crop must be start or none: a random part would not be the same twice")
-    scale = model.config.mos_score_range
     test = load_listening_test(
-        args.ratings, names, scale, columns=args.outputs, split=args.split, score_range=args.score_range
+        args.ratings,
+        names,
+        model.config.mos_score_range,
+        columns=args.outputs,
+        split=args.split,
+        score_range=args.score_range,
     )
     output = Path(args.output_dir)
     trainer = Trainer(
@@ -94,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
         ),
     )
     scores, variances = trainer.predict(test.dataset).predictions[:2]
-    outputs = rated_clips(test, scores, variances, scale)
+    outputs = rated_clips(test, scores, variances, model.config)
     results = {name: evaluate_clips(clips) for name, clips in outputs.items()}
     metrics = {name: result["clips"] for name, result in results.items()}
     if trainer.is_world_process_zero():

@@ -136,6 +136,8 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
         # Of the projection head, which stage 2 does not have.
         "jnd_calibration": None,
         "mos_dropout": args.mos_dropout,
+        # The panel is known now: its ratings are what is learned.
+        "mos_panel_std": 0.0,
     }
     if args.pairs is not None:
         head |= {

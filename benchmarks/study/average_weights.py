@@ -4,9 +4,10 @@
         --ratings ratings.csv --split val --output_dir runs/averaged
 
 The weights are averaged one by one (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). The 95 %
-intervals are then fitted anew to held-out clips. A listening test unlike any that a model knows needs wider ones: how
-much wider is told by a model that was trained without such a test (`--unknown_ratings`), and another, that was trained
-on it, is widened as much (`--wider_as`). Writes the model, and `averaging.json` with its figures.
+intervals are then fitted anew to held-out clips. A listening test unlike any that a model knows needs wider ones. The
+errors on its clips are larger: how much is told by a model that was trained without such a test (`--unknown_ratings`),
+and another, that was trained on it, is widened as much (`--wider_as`). And its panel has a scale of its own
+(`--panel_std`, from `panels.py`). Writes the model, and `averaging.json` with its figures.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class AveragingArguments:
     unknown_split: str | None = field(default=None, metadata={"help": "value of the column `split`, likewise"})
     wider_as: str | None = field(
         default=None, metadata={"help": "averaging.json that tells for a like model: widen these intervals as much"}
+    )
+    panel_std: float = field(
+        default=0.0, metadata={"help": "standard deviation, in points, of the difference between the scales of panels"}
     )
     ladders: str | None = field(
         default=None, metadata={"help": "JND pairs of held-out speech, to tell which is better"}
@@ -115,7 +119,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictions = predict(model.eval(), rated, collator, BATCH_SIZE)
     shifts = interval_shifts(model, predictions, args.coverage)
     shift_intervals(model, shifts)
-    report: dict[str, Any] = {"share": args.share, "interval_shift": shifts, "held_out": figures(predictions, outputs)}
+    model.config.mos_panel_std = args.panel_std
+    report: dict[str, Any] = {
+        **{name: getattr(args, name) for name in ("share", "coverage", "panel_std")},
+        "interval_shift": shifts,
+        "held_out": figures(predictions, outputs),
+    }
     if args.unknown_ratings is not None:
         unknown = [load_mos(*parse_mos_source(one), split=args.unknown_split) for one in args.unknown_ratings]
         rows = with_labels(datasets.concatenate_datasets(unknown), outputs)
