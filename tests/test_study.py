@@ -359,9 +359,10 @@ def test_two_steps_of_the_claim_end_in_a_report(tmp_path: Path, words: list[str]
 @pytest.mark.slow
 def test_two_steps_of_ablations_and_of_scaling_end_in_reports(tmp_path: Path, words: list[str]):
     options = ["--seeds", "0", "--budget=8"]
-    assert ablations.main([*words, *options, "--variants", "severity, supervised", "any SNR of the same content"]) == 0
+    variants = ["severity, supervised", "masked prediction", "any SNR of the same content"]
+    assert ablations.main([*words, *options, "--variants", *variants]) == 0
     report = json.loads((tmp_path / "results" / "ablations.json").read_text())["variants"]
-    assert set(report) == {"paper", "scratch", "severity, supervised", "any SNR of the same content"}
+    assert set(report) == {"paper", "scratch", *variants}
     assert len(report["severity, supervised"]["distances"]["unseen distortions"]) == 1
     assert scaling.main([*words, *options, "--multiples", "1", "2", "--sizes", "tiny"]) == 0
     curves = json.loads((tmp_path / "results" / "scaling.json").read_text())["curves"]

@@ -197,8 +197,8 @@ def execute(job: Job, folder: Path) -> dict[str, Any]:
     """Do a job; what it prints goes into a file beside its result.
 
     Returns:
-        The metrics of stage 1 (`pretrain`, or `severity`, see `objectives.py`), of a model of stage 1 on other data
-        (`judge`), or of stage 2 (`finetune`), there also `predictions` by test.
+        The metrics of stage 1 (`pretrain`, or `severity` and `masked`, see `objectives.py`), of a model of stage 1 on
+        other data (`judge`), or of stage 2 (`finetune`), there also `predictions` by test.
     """
     sys.path.insert(0, str(SCRIPTS))
     model = folder / job.name
@@ -208,9 +208,14 @@ def execute(job: Job, folder: Path) -> dict[str, Any]:
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        return {"pretrain": _pretrain, "severity": _severity, "judge": _judge, "finetune": _finetune}[job.kind](
-            job, model
-        )
+        kinds = {
+            "pretrain": _pretrain,
+            "severity": _severity,
+            "masked": _masked,
+            "judge": _judge,
+            "finetune": _finetune,
+        }
+        return kinds[job.kind](job, model)
 
 
 def _pretrain(job: Job, model: Path) -> dict[str, Any]:
@@ -223,6 +228,12 @@ def _severity(job: Job, model: Path) -> dict[str, Any]:
     from objectives import pretrain_on_severity
 
     return {"metrics": pretrain_on_severity([*job.arguments, f"--output_dir={model}"])}
+
+
+def _masked(job: Job, model: Path) -> dict[str, Any]:
+    from objectives import pretrain_on_masked_frames
+
+    return {"metrics": pretrain_on_masked_frames([*job.arguments, f"--output_dir={model}"])}
 
 
 def _judge(job: Job, model: Path) -> dict[str, Any]:

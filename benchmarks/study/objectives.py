@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pretrain_contrastive
 import torch
+from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.hubert.modeling_hubert import _compute_mask_indices
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining
 from jsqa_hf.training import CardArguments, ContrastiveCollator, ContrastiveTrainer, RunArguments, parse_arguments
 from jsqa_hf.training.diagnostics import contrastive_diagnostics
+
+# As HuBERT's first iteration has it, where spans are 200 ms, too: 10 frames of 20 ms there, 5 of 40 ms here.
+CLUSTERS = 100
+MASK_SHARE, MASK_FRAMES = 0.8, 5
+# Our choice: batches whose frames are clustered.
+CLUSTERED_BATCHES = 8
 
 
 class SeverityTrainer(ContrastiveTrainer):
@@ -46,6 +56,65 @@ class SeverityTrainer(ContrastiveTrainer):
 def pretrain_on_severity(argv: Sequence[str]) -> dict[str, float]:
     """`pretrain_contrastive.main` with [`SeverityTrainer`]; the arguments must not ask for evaluations."""
     with mock.patch.object(pretrain_contrastive, "ContrastiveTrainer", SeverityTrainer):
+        return pretrain_contrastive.main(argv)
+
+
+class MaskedPredictionTrainer(ContrastiveTrainer):
+    """HuBERT's own objective (Hsu et al., IEEE/ACM TASLP 2021): of which cluster a masked frame is.
+
+    The clusters are those of k-means over the levels in mel bands, where HuBERT's first iteration takes MFCCs. Nothing
+    learns the projection, so that distances are those of a random one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model: Any = self.model
+        width = model.config.hidden_size
+        model.cluster_head = nn.Linear(width, CLUSTERS, device=model.device)
+        model.mask_embedding = nn.Parameter(torch.rand(width, device=model.device))
+        self._centroids: np.ndarray | None = None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Cross entropy at the masked frames."""
+        if self._centroids is None:
+            batches = islice(self.get_train_dataloader(), CLUSTERED_BATCHES)
+            frames = np.concatenate([self._levels(batch)[1] for batch in batches])
+            self._centroids, _ = kmeans2(frames, CLUSTERS, minit="++", seed=self.args.seed)
+        valid, frames = self._levels(inputs)
+        targets = torch.from_numpy(vq(frames, self._centroids)[0]).long()
+        chosen = _compute_mask_indices(tuple(valid.shape), MASK_SHARE, MASK_FRAMES, valid.long(), min_masks=1)
+        masked = torch.from_numpy(chosen) & valid
+        base: Any = model.jsqa
+        embedding: Any = model.mask_embedding
+
+        def hide(hidden_states: Tensor, **_: Any) -> Tensor:
+            return torch.where(masked[..., None].to(hidden_states.device), embedding, hidden_states)
+
+        with mock.patch.object(base.hubert, "_mask_hidden_states", hide):
+            hidden_states = base(inputs["input_values"], inputs["attention_mask"]).last_hidden_state
+        logits: Tensor = model.cluster_head(hidden_states[masked])  # type: ignore[operator]
+        return F.cross_entropy(logits.float(), targets[masked[valid]].to(logits.device))
+
+    def _levels(self, inputs: dict[str, Any]) -> tuple[Tensor, np.ndarray]:
+        """Which frames are not padding, (batch, frames) bool, and the levels of these, (frames, bands)."""
+        model: Any = self.model
+        base = model.jsqa
+        with torch.no_grad():
+            counts = base._frame_counts(inputs["attention_mask"].sum(-1)).clamp(min=1)
+            levels = base._levels(inputs["input_values"], int(counts.max()))
+        valid = (torch.arange(levels.shape[1], device=counts.device) < counts[:, None]).cpu()
+        return valid, levels.cpu()[valid].numpy()
+
+
+def pretrain_on_masked_frames(argv: Sequence[str]) -> dict[str, float]:
+    """`pretrain_contrastive.main` with [`MaskedPredictionTrainer`]; the arguments must not ask for evaluations."""
+    with mock.patch.object(pretrain_contrastive, "ContrastiveTrainer", MaskedPredictionTrainer):
         return pretrain_contrastive.main(argv)
 
 
