@@ -219,9 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (variant, args.seeds[0], name) in jobs.judges
         }
         report[variant] = {"tests": tests, "distances": distances}
-    settings = {
-        name: getattr(args, name) for name in ("size", "seeds", "stage1_steps", "steps", "budget", "eval_ladders")
-    }
+    given = ("size", "seeds", "stage1_steps", "steps", "budget", "eval_ladders")
+    stage2 = ("fit_head", "learning_rate", "scratch_learning_rate")
+    settings = {name: getattr(args, name) for name in (*given, *stage2)}
     target = Path(args.results_dir)
     write_metrics(target / "ablations.json", {"settings": settings, "variants": report})
     text = markdown(report, len(args.seeds))
