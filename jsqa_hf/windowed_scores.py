@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WeightedMean", "as_scores", "curve_of", "mos_first", "steps_of", "unrated"]
+__all__ = ["WeightedMean", "as_scores", "curve_of", "interval_ends", "mos_first", "steps_of", "unrated"]
 
 
 class WeightedMean:
@@ -47,6 +47,25 @@ class WeightedMean:
         raise ValueError("there is nothing to rate: no window was added")
 
 
+def interval_ends(
+    scores: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    scale: Sequence[float],
+    confidence: float,
+    panel_std: float = 0.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper ends of intervals, for errors that are normally distributed.
+
+    Args:
+        scores, variances: of any shape, the same.
+        scale: ends of the rating scale, to which the intervals are clipped.
+        confidence: of the interval, between 0 and 1.
+        panel_std: standard deviation of the difference between scales of panels, in units of the scale.
+    """
+    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(variances + panel_std**2)
+    return np.maximum(scores - half_widths, scale[0]), np.minimum(scores + half_widths, scale[1])
+
+
 def as_scores(
     scores: NDArray[np.float64],
     variances: NDArray[np.float64],
@@ -60,9 +79,7 @@ def as_scores(
     Args:
         scores, variances: (outputs,) each.
         names: of the outputs.
-        scale: ends of the rating scale, to which the intervals are clipped.
-        confidence: of the interval, between 0 and 1.
-        panel_std: standard deviation of the difference between scales of panels, in units of the scale.
+        scale, confidence, panel_std: see [`interval_ends`].
 
     Returns:
         `mos`, `mos_low` and `mos_high`, then the same three for each further output.
@@ -72,8 +89,7 @@ def as_scores(
     """
     if not (np.isfinite(scores).all() and np.isfinite(variances).all()):
         raise ValueError("the model gives no finite score; check its weights and its number format")
-    half_widths = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(variances + panel_std**2)
-    lows, highs = np.maximum(scores - half_widths, scale[0]), np.minimum(scores + half_widths, scale[1])
+    lows, highs = interval_ends(scores, variances, scale, confidence, panel_std)
     named: dict[str, float] = {}
     for name in mos_first(names):
         index = list(names).index(name)

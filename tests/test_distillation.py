@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import runs
 import torch
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "stu
 
 import average_weights
 import distill
+import panels
 from degradations import COUNTS, Bank, BatchDegrader, active_level
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
@@ -135,6 +137,27 @@ def test_an_averaged_model_is_saved_with_its_figures(tmp_path: Path):
     shifted = JSQAForMOSRegression.from_pretrained(tmp_path / "wider").head.output.bias[1].item()
     expected = model.head.output.bias[1].item() + asked["further_interval_shift"]["mos"]
     assert shifted == pytest.approx(expected, abs=1e-3) and asked["unknown"]["mos"]["n"] > 4
+
+
+@given(st.integers(0, 1000), st.floats(-1.0, 1.0), st.floats(0.5, 1.5))
+@settings(max_examples=30, deadline=None)
+def test_the_error_of_a_scale_is_never_overestimated(seed: int, offset: float, slope: float):
+    rng = np.random.default_rng(seed)
+    rated = rng.uniform(1, 5, 500)
+    predicted = {
+        "on another scale": offset + slope * (rated + rng.normal(0, 0.5, 500)),
+        "fitted": rated + rng.normal(0, 0.2, 500),
+    }
+    figures = {
+        name: (float(np.mean((one - rated) ** 2)), float(np.corrcoef(one, rated)[0, 1]))
+        for name, one in predicted.items()
+    }
+    line = np.polynomial.Polynomial.fit(predicted["on another scale"], rated, 1)
+    explained = figures["on another scale"][0] - np.mean((line(predicted["on another scale"]) - rated) ** 2)
+    found = panels.error_of_scale(figures, "on another scale")
+    # Too low by no more than the limit to the variance is above it.
+    assert 0 <= found <= explained + 1e-9
+    assert found == pytest.approx(explained, abs=0.05)
 
 
 def test_ladders_are_ranked_rightly_by_a_model_that_goes_by_level():

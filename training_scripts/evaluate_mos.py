@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 from transformers import Trainer, TrainingArguments
 
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json, write_predictions
 from jsqa_hf.evaluation_data import ListeningTest, load_listening_test
 from jsqa_hf.training import MOSCollator, parse_arguments
+from jsqa_hf.windowed_scores import interval_ends
 
 
 @dataclass
@@ -55,10 +55,7 @@ def rated_clips(
     test: ListeningTest, scores: np.ndarray, variances: np.ndarray, config: JSQAConfig
 ) -> dict[str, RatedClips]:
     """Ratings and predictions of the rated outputs, from (clips, outputs) scores and variances."""
-    lowest, highest = config.mos_score_range
-    # The 95 % intervals of the pipeline.
-    half = norm.ppf(0.975) * np.sqrt(variances + config.mos_panel_std**2)
-    low, high = np.maximum(scores - half, lowest), np.minimum(scores + half, highest)
+    low, high = interval_ends(scores, variances, config.mos_score_range, 0.95, config.mos_panel_std)
     columns = {name: column for column, name in enumerate(test.output_names)}
     return {
         name: test.clips(name, scores[:, columns[name]], low[:, columns[name]], high[:, columns[name]])

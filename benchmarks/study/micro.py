@@ -210,8 +210,8 @@ def execute(job: Job, folder: Path) -> dict[str, Any]:
     ):
         kinds = {
             "pretrain": _pretrain,
-            "severity": _severity,
-            "masked": _masked,
+            "severity": _pretrain_on,
+            "masked": _pretrain_on,
             "judge": _judge,
             "finetune": _finetune,
         }
@@ -224,16 +224,10 @@ def _pretrain(job: Job, model: Path) -> dict[str, Any]:
     return {"metrics": pretrain_contrastive.main([*job.arguments, f"--output_dir={model}"])}
 
 
-def _severity(job: Job, model: Path) -> dict[str, Any]:
-    from objectives import pretrain_on_severity
+def _pretrain_on(job: Job, model: Path) -> dict[str, Any]:
+    from objectives import pretrain_on
 
-    return {"metrics": pretrain_on_severity([*job.arguments, f"--output_dir={model}"])}
-
-
-def _masked(job: Job, model: Path) -> dict[str, Any]:
-    from objectives import pretrain_on_masked_frames
-
-    return {"metrics": pretrain_on_masked_frames([*job.arguments, f"--output_dir={model}"])}
+    return {"metrics": pretrain_on(job.kind, [*job.arguments, f"--output_dir={model}"])}
 
 
 def _judge(job: Job, model: Path) -> dict[str, Any]:

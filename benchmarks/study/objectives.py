@@ -53,12 +53,6 @@ class SeverityTrainer(ContrastiveTrainer):
         return nn.functional.mse_loss(predicted, target.to(predicted))
 
 
-def pretrain_on_severity(argv: Sequence[str]) -> dict[str, float]:
-    """`pretrain_contrastive.main` with [`SeverityTrainer`]; the arguments must not ask for evaluations."""
-    with mock.patch.object(pretrain_contrastive, "ContrastiveTrainer", SeverityTrainer):
-        return pretrain_contrastive.main(argv)
-
-
 class MaskedPredictionTrainer(ContrastiveTrainer):
     """HuBERT's own objective (Hsu et al., IEEE/ACM TASLP 2021): of which cluster a masked frame is.
 
@@ -112,9 +106,12 @@ class MaskedPredictionTrainer(ContrastiveTrainer):
         return valid, levels.cpu()[valid].numpy()
 
 
-def pretrain_on_masked_frames(argv: Sequence[str]) -> dict[str, float]:
-    """`pretrain_contrastive.main` with [`MaskedPredictionTrainer`]; the arguments must not ask for evaluations."""
-    with mock.patch.object(pretrain_contrastive, "ContrastiveTrainer", MaskedPredictionTrainer):
+TRAINERS = {"severity": SeverityTrainer, "masked": MaskedPredictionTrainer}
+
+
+def pretrain_on(objective: str, argv: Sequence[str]) -> dict[str, float]:
+    """`pretrain_contrastive.main` with one of `TRAINERS`; the arguments must not ask for evaluations."""
+    with mock.patch.object(pretrain_contrastive, "ContrastiveTrainer", TRAINERS[objective]):
         return pretrain_contrastive.main(argv)
 
 

@@ -79,7 +79,8 @@ def error_of_scale(figures: Mapping[str, tuple[float, float]], measure: str) -> 
     """
     most_variance = min(error / (1 - pcc**2) for error, pcc in figures.values())
     error, pcc = figures[measure]
-    return error - (1 - pcc**2) * most_variance
+    # Rounding may bring the measure that sets the limit below 0, of which there is no root.
+    return max(0.0, error - (1 - pcc**2) * most_variance)
 
 
 def main() -> None:
