@@ -3,18 +3,21 @@
     pip install -e ".[bench]"
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --slotest /data/SLOTest_2023 --p835_fullband /data/P.835 \
+        --neural_codecs /data/bernoulli-var-speech-codec/mushra_results_dataset \
+        --enhancement /data/inter-component-phase-speech-enhancement-MUSHRA \
         --simulated simulated_test/mapped.csv    # what isn't part of the repository
 
-Sets: the rated P.835 clips of talkers that our model never heard; speech of held-out speakers in held-out kinds of
-noise, where the rank of the SNR stands in for ratings; and on request the same talkers in full band, SLOTest, and
-simulated clips, whose labels are the mean of PESQ and DistillMOS, which are left out there; whoever learned from these
-is flattered. Other measures may have been trained on talkers or sentences of these sets.
+Sets (`rated_sets.py`): the rated P.835 clips of talkers that our model never heard; speech of held-out speakers in
+held-out kinds of noise, where the rank of the SNR stands in for ratings; and on request the same talkers in full band,
+SLOTest, two MUSHRA tests, of neural codecs and of enhanced speech, and simulated clips, whose labels are the mean of
+PESQ and DistillMOS, which are left out there; whoever learned from these is flattered. Other measures may have been
+trained on talkers or sentences of these sets. MUSHRA rates beside a reference, on a scale of its own: there only
+correlations, and errors after a mapping, compare measures.
 How fast they are is taken from what `inference.py` measured. Writes `accuracy.json` and `.md`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
@@ -25,30 +28,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from inference import export_models
-from peers import PEERS, SAMPLING_RATE, LoadedPeer
+from peers import PEERS, LoadedPeer
+from rated_sets import DATA, RatedClips, enhanced_speech, neural_codecs, noise_sweep, p835, simulated, slotest
 from scipy import stats
 from tqdm import tqdm
 
-from jsqa_hf.jnd import loop_to_length, mix_at_snr
 from jsqa_hf.metrics import p1401_metrics
-from jsqa_hf.resampling import resample
 from jsqa_hf.training import parse_arguments, write_metrics
-from jsqa_hf.waveforms import to_mono
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DATA = REPOSITORY / "examples" / "data"
 SETS = {
     "p835": "P.835, held-out talkers",
     "p835_fullband": "P.835, held-out talkers, full band",
     "slotest": "SLOTest",
+    "neural_codecs": "Neural codecs",
+    "enhancement": "Enhanced speech",
     "simulated": "Simulated, by PESQ and DistillMOS",
     "sweep": "SNR in held-out noise",
 }
-SNRS_DB = (0, 10, 20, 30, 40)
-# Length of the clips of the sweep, in s: the same for all, so that one does not count more than another.
-DURATION_S = 4.0
 
 
 @dataclass
@@ -66,95 +64,15 @@ class BenchmarkArguments:
     p835_fullband: str | None = field(
         default=None, metadata={"help": "folder with ratings.csv of the P.835 clips, those at 48 kHz among them"}
     )
+    neural_codecs: str | None = field(
+        default=None, metadata={"help": "folder mushra_results_dataset of bernoulli-var-speech-codec"}
+    )
+    enhancement: str | None = field(
+        default=None, metadata={"help": "folder inter-component-phase-speech-enhancement-MUSHRA"}
+    )
     simulated: str | None = field(default=None, metadata={"help": "table of map_ratings.py, of held-out speech"})
     limit: int | None = field(default=None, metadata={"help": "at most so many clips of a set, to see that it runs"})
     output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
-
-
-@dataclass(frozen=True)
-class RatedClips:
-    """A set of clips with what they should be rated.
-
-    Attributes:
-        clips: (samples,) float32 at 16 kHz each.
-        references: the clean clips, of the same lengths; empty where there are none.
-        ratings: (clips,) MOS from 1 to 5, or another quantity that grows with quality.
-        are_mos: whether they are MOS, so that errors have a meaning.
-        made_by: measures that the ratings come from.
-    """
-
-    clips: list[np.ndarray]
-    references: list[np.ndarray]
-    ratings: np.ndarray
-    are_mos: bool = True
-    made_by: tuple[str, ...] = ()
-
-
-def read(path: Path) -> np.ndarray:
-    """A file as mono float32 at 16 kHz."""
-    samples, sampling_rate = soundfile.read(path, dtype="float32")
-    return resample(to_mono(samples), sampling_rate, SAMPLING_RATE)
-
-
-def rows_of(path: Path, split: str | None = None) -> list[dict[str, str]]:
-    """Rows of a table, of one split if it is given."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if split is None or row["split"] == split]
-
-
-def with_references(clips: list[np.ndarray], references: list[np.ndarray], ratings: np.ndarray) -> RatedClips:
-    """Clips and references cut to the shorter of each two; they begin together, but for delays of codecs."""
-    lengths = [min(len(clip), len(reference)) for clip, reference in zip(clips, references, strict=True)]
-    return RatedClips(
-        [clip[:length] for clip, length in zip(clips, lengths, strict=True)],
-        [reference[:length] for reference, length in zip(references, lengths, strict=True)],
-        ratings,
-    )
-
-
-def p835(folder: Path, band: str, limit: int | None) -> RatedClips:
-    """The rated clips of the talkers that were held out, with the talker's clean clip (condition c0) as reference."""
-    test = rows_of(DATA / "p835" / "ratings.csv", "test")
-    talkers = {row["talker"] for row in test}
-    rows = [row for row in rows_of(folder / "ratings.csv") if row["band"] == band and row["talker"] in talkers][:limit]
-    clips = [read(folder / row["file"]) for row in rows]
-    references = [read(folder / band / f"c0_{row['talker']}.flac") for row in rows]
-    # As the column is called here, and in the source.
-    ratings = np.array([float(row.get("mos") or row["ovrl_mos"]) for row in rows])
-    return with_references(clips, references, ratings)
-
-
-def noise_sweep(limit: int | None) -> RatedClips:
-    """Speech of held-out speakers in held-out kinds of noise; what should be told apart is the SNR, in dB."""
-    clips, references, snrs = [], [], []
-    for speech_row in rows_of(DATA / "speech" / "speech.csv", "test"):
-        speech = soundfile.read(DATA / "speech" / speech_row["file"])[0][: round(DURATION_S * SAMPLING_RATE)]
-        for noise_row in rows_of(DATA / "noise" / "noise.csv", "test"):
-            noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
-            for snr in SNRS_DB:
-                clips.append(mix_at_snr(speech, noise, snr, SAMPLING_RATE).samples.astype(np.float32))
-                references.append(speech.astype(np.float32))
-                snrs.append(float(snr))
-    return RatedClips(clips[:limit], references[:limit], np.array(snrs[:limit]), are_mos=False)
-
-
-def slotest(folder: str, limit: int | None) -> RatedClips:
-    """SLOTest, German, with codecs and time clipping, and the talker's clean clip (condition C01) as reference.
-
-    Its scale of 1 to 7 is brought to 1 to 5.
-    """
-    rows = rows_of(Path(folder) / "ratings.csv")[:limit]
-    clips = [read(Path(folder) / row["file"]) for row in rows]
-    references = [read(Path(folder) / f"{row['talker']}_C01.flac") for row in rows]
-    return with_references(clips, references, np.array([1 + (float(row["mos"]) - 1) * 4 / 6 for row in rows]))
-
-
-def simulated(table: str, limit: int | None) -> RatedClips:
-    """Degraded speech with labels of measures, without references."""
-    rows = rows_of(Path(table))[:limit]
-    clips = [read(Path(table).parent / row["file"]) for row in rows]
-    ratings = np.array([float(row["mos"]) for row in rows])
-    return RatedClips(clips, [], ratings, made_by=("distillmos", "pesq"))
 
 
 def evaluate(peer: LoadedPeer, rated: RatedClips, title: str) -> dict[str, Any]:
@@ -240,6 +158,7 @@ def make_sets(arguments: BenchmarkArguments) -> dict[str, RatedClips]:
     if unknown := set(arguments.sets) - set(SETS):
         raise ValueError(f"--sets has no {', '.join(sorted(unknown))}: there are {', '.join(SETS)}")
     fullband, slotest_folder, table = arguments.p835_fullband, arguments.slotest, arguments.simulated
+    codecs, enhancement = arguments.neural_codecs, arguments.enhancement
     makers: dict[str, Callable[[], RatedClips]] = {
         "p835": lambda: p835(DATA / "p835", "wb", arguments.limit),
         "sweep": lambda: noise_sweep(arguments.limit),
@@ -248,6 +167,10 @@ def make_sets(arguments: BenchmarkArguments) -> dict[str, RatedClips]:
         makers["p835_fullband"] = lambda: p835(Path(fullband), "fb", arguments.limit)
     if slotest_folder is not None:
         makers["slotest"] = lambda: slotest(slotest_folder, arguments.limit)
+    if codecs is not None:
+        makers["neural_codecs"] = lambda: neural_codecs(codecs, arguments.limit)
+    if enhancement is not None:
+        makers["enhancement"] = lambda: enhanced_speech(enhancement, arguments.limit)
     if table is not None:
         makers["simulated"] = lambda: simulated(table, arguments.limit)
     return {SETS[name]: make() for name, make in makers.items() if name in arguments.sets}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchaudio.functional import melscale_fbanks
 
 SAMPLING_RATE = 16000
 # Shares of clips with none, one, two, three and four degradations.
@@ -85,6 +86,7 @@ class BatchDegrader:
             (1.2, self.quantise_spectrum),
             (0.8, self.scramble_phase),
             (0.7, self.smear),
+            (0.8, self.resynthesise),
             (1.8, self.lose_packets),
             (0.4, self.fade),
         ]
@@ -274,6 +276,21 @@ class BatchDegrader:
             smooth = F.avg_pool1d(size.transpose(1, 2), width, 1, width // 2).transpose(1, 2)
         share = self.uniform(len(clips), 0.3, 1)[..., None]
         return self.signal(spectrum / (size + EPSILON) * (share * smooth + (1 - share) * size), clips)
+
+    def resynthesise(self, clips: Tensor) -> Tensor:
+        """From 16 to 80 mel bands without phases, by the method of Griffin and Lim (1984), as simple vocoders do."""
+        size = self.spectrum(clips).abs()
+        bands = int(16 * 5 ** self.one(0, 1))
+        filters = melscale_fbanks(257, 0.0, SAMPLING_RATE / 2, bands, SAMPLING_RATE).T.to(self.device)
+        # Each bin is the weighted mean of the bands it belongs to.
+        share = filters / (filters.sum(0, keepdim=True) + EPSILON)
+        smooth = share.T @ ((filters / (filters.sum(1, keepdim=True) + EPSILON)) @ size)
+        spectrum = torch.polar(
+            smooth, 2 * math.pi * torch.rand(size.shape, generator=self.generator, device=self.device)
+        )
+        for _ in range(int(16 ** self.one(0, 1))):
+            spectrum = torch.polar(smooth, self.spectrum(self.signal(spectrum, clips)).angle())
+        return self.signal(spectrum, clips)
 
     def lose_packets(self, clips: Tensor) -> Tensor:
         """1 to 35 % of packets of 10 to 60 ms, alone or in bursts: silent, repeated, or repeated and faded."""

@@ -8,7 +8,8 @@ talkers with `split` = train tells which predicts listeners best, on average ove
 chooses; the held-out talkers are printed beside it. The labels are on the scale of the first table. The reference of
 each talker is its condition c0 or C01. Writes `mapped.csv` beside the simulated ratings, with the mapped value as
 `mos`. Below the lowest value among the rated clips a mapping falls in a straight line to 1 at the lowest that the
-measure gives, which is an assumption.
+measure gives, which is an assumption. Clips without PESQ, as `degraded_clips.py` makes
+them, are labelled by DistillMOS alone.
 """
 
 from __future__ import annotations
@@ -141,13 +142,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Path(args.report).write_text(text + "\n", encoding="utf-8")
     values, mos, _, held_out = rated_clips(args.ratings[0])
     rows = read(args.simulated)
-    simulated = {
-        "pesq": np.array([float(row["pesq"]) for row in rows]),
-        "distillmos": teacher_values(args.simulated, rows),
-    }
-    mapped = fit(best.split("+"), chosen(values, ~held_out), mos[~held_out])(simulated)
+    simulated = {"distillmos": teacher_values(args.simulated, rows)}
+    if "pesq" in rows[0]:
+        simulated["pesq"] = np.array([float(row["pesq"]) for row in rows])
+    labels = [name for name in best.split("+") if name in simulated]
+    mapped = fit(labels, chosen(values, ~held_out), mos[~held_out])(simulated)
     with (Path(args.simulated).parent / "mapped.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], "distillmos"])
+        writer = csv.DictWriter(file, list(dict.fromkeys([*rows[0], "mos", "distillmos"])))
         writer.writeheader()
         for row, value, teacher in zip(rows, mapped, simulated["distillmos"], strict=True):
             writer.writerow({**row, "mos": f"{value:.4f}", "distillmos": f"{teacher:.4f}"})

@@ -1,0 +1,87 @@
+"""Clips that a teacher rates, and the scale that their labels are put onto."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
+
+import degraded_clips
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    corpus = runs.write_corpus(tmp_path / "corpus")
+    return [f"--speech={corpus / 'speech'}", f"--noise={corpus / 'noise'}", "--duration_s=0.8"]
+
+
+def arguments(words: list[str], folder: Path) -> degraded_clips.DegradationArguments:
+    (folder / "clips").mkdir(parents=True)
+    values = dict(word.removeprefix("--").split("=") for word in words)
+    values["duration_s"] = float(values["duration_s"])
+    return degraded_clips.DegradationArguments(**values, output_dir=str(folder))
+
+
+def test_batches_depend_on_seed_and_number_alone(words: list[str], tmp_path: Path):
+    first, again = (degraded_clips.Maker(arguments(words, tmp_path / name)) for name in ("first", "again"))
+    names = first(1)
+    first(0)
+    assert again(1) == names and len(set(names)) == degraded_clips.BATCH
+    clips = [[soundfile.read(tmp_path / folder / name)[0] for name in names] for folder in ("first", "again")]
+    assert all(np.array_equal(one, other) for one, other in zip(*clips, strict=True))
+    assert {len(clip) for clip in clips[0]} == {12800}
+    assert all(0 < np.abs(clip).max() <= 1 for clip in clips[0])
+
+
+def test_utterances_that_are_held_out_are_not_used(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(degraded_clips, "held_out", lambda speech_id: True)
+    with pytest.raises(ValueError, match="no recording"):
+        degraded_clips.Maker(arguments(words, tmp_path / "none"))
+    monkeypatch.undo()
+    maker = degraded_clips.Maker(arguments(words, tmp_path / "some"))
+    assert maker.distorted(0) is not None
+    monkeypatch.setattr(degraded_clips, "held_out", lambda speech_id: True)
+    assert maker.distorted(0) is None
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was_left(words: list[str], tmp_path: Path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert degraded_clips.main([*words, f"--output_dir={whole}", "--clips=64", "--num_proc=2"]) == 0
+    assert degraded_clips.main([*words, f"--output_dir={broken}", "--clips=1"]) == 0
+    table = broken / "ratings.csv"
+    # As if it had been broken off within the second batch.
+    table.write_text(table.read_text() + "clips/000032.flac,\n")
+    assert degraded_clips.main([*words, f"--output_dir={broken}", "--clips=64"]) == 0
+    assert read(table) == read(whole / "ratings.csv") and len(read(table)) == 64
+    last = "clips/000063.flac"
+    assert (whole / last).read_bytes() == (broken / last).read_bytes()
+
+
+def test_clips_without_pesq_are_labelled_by_the_teacher_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("pesq")
+    import map_ratings
+
+    scores = np.linspace(1.5, 4.5, 12)
+    mos = 0.5 * scores + 1
+    measures = {"pesq": scores + np.resize([0.3, -0.3], 12), "distillmos": scores}
+    talkers, held_out = np.resize(["a", "b", "c"], 12), np.resize([False, False, True], 12)
+    monkeypatch.setattr(map_ratings, "rated_clips", lambda path: (measures, mos, talkers, held_out))
+    (tmp_path / "ratings.csv").write_text("file,split\na.wav,train\nb.wav,train\n")
+    (tmp_path / "teacher_distillmos.csv").write_text("file,distillmos\na.wav,2.0\nb.wav,4.0\n")
+    assert map_ratings.main(["--ratings=rated.csv", f"--simulated={tmp_path / 'ratings.csv'}"]) == 0
+    rows = read(tmp_path / "mapped.csv")
+    assert [float(row["mos"]) for row in rows] == pytest.approx([2.0, 3.0], abs=0.02)
+    assert [row["distillmos"] for row in rows] == ["2.0000", "4.0000"]
