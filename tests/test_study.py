@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -188,6 +193,46 @@ def test_a_run_that_fails_stops_no_other_and_is_tried_again(tmp_path: Path, coun
         with pytest.raises(RuntimeError, match="1 of .* bad: no luck"):
             run_jobs(jobs, tmp_path, counting)
     assert (tmp_path / "done.txt").read_text().split() == ["bad", "good", "bad"]
+
+
+def test_workers_end_with_a_study_that_is_terminated(tmp_path: Path):
+    (tmp_path / "sleeping.py").write_text(
+        "import os, time\n"
+        "def work(job, folder):\n"
+        "    (folder / 'pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(60)\n"
+    )
+    code = (
+        "import pathlib, jobs, sleeping\n"
+        "if __name__ == '__main__':\n"
+        f"    jobs.run_jobs([jobs.Job('a', 'b', [])], pathlib.Path({str(tmp_path)!r}), sleeping.work)\n"
+    )
+    (tmp_path / "study.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(claim.__file__).parent)])}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "study.py"], env=environment, stderr=subprocess.DEVNULL
+    ) as study:
+        waited_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        worker = int((tmp_path / "pid").read_text())
+        study.terminate()
+        assert study.wait(20) == 128 + signal.SIGTERM
+    waited_for(lambda: not is_alive(worker))
+
+
+def waited_for(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_the_report_says_who_wins():

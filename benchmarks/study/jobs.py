@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path, work: Work, processes: int = 1) 
     failed = {}
     os.environ.update(THREADS)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(todo)), mp_context=spawn) as pool:
+    with _workers_end_with_us(), ProcessPoolExecutor(min(processes, len(todo)), mp_context=spawn) as pool:
         running = {pool.submit(_do, job, folder, work): job for job in todo}
         try:
             for number, future in enumerate(as_completed(running), 1):
@@ -80,6 +82,22 @@ def run_jobs(jobs: Sequence[Job], folder: Path, work: Work, processes: int = 1) 
         name, error = next(iter(failed.items()))
         raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed, such as {name}: {error}") from error
     return results
+
+
+@contextmanager
+def _workers_end_with_us() -> Iterator[None]:
+    """SIGTERM, which unlike Ctrl-C reaches this process alone, ends its workers, too."""
+
+    def end(number: int, frame: Any) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
