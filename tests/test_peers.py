@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import soundfile
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -16,6 +17,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import accuracy  # noqa: E402
 import inference  # noqa: E402
 import inference_limits  # noqa: E402
+import rated_sets  # noqa: E402
 from peers import PEERS, SAMPLING_RATE  # noqa: E402
 
 from jsqa_hf import load_default  # noqa: E402
@@ -106,20 +108,20 @@ def test_operations_are_those_of_the_parts() -> None:
 
 def test_agreement() -> None:
     ratings = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 4.5])
-    rated = accuracy.RatedClips([], [], ratings)
+    rated = rated_sets.RatedClips([], [], ratings)
     assert accuracy.figures(0.5 * ratings + 1, rated)["rmse_first_order"] == pytest.approx(0.0, abs=1e-9)
-    only_ranks = accuracy.RatedClips([], [], ratings, are_mos=False)
+    only_ranks = rated_sets.RatedClips([], [], ratings, are_mos=False)
     values = accuracy.figures(np.array([1.0, 2.0, np.nan, 4.0, 5.0, 4.6]), only_ranks)
     assert values == {"srcc": pytest.approx(1.0), "n": 5, "n_unpredicted": 1}
 
 
 def test_sets_of_the_repository() -> None:
-    rated = accuracy.p835(accuracy.DATA / "p835", "wb", 4)
+    rated = rated_sets.p835(rated_sets.DATA / "p835", "wb", 4)
     assert len(rated.clips) == len(rated.references) == len(rated.ratings) == 4
     assert all(len(clip) == len(clean) for clip, clean in zip(rated.clips, rated.references, strict=True))
-    sweep = accuracy.noise_sweep(len(accuracy.SNRS_DB))
+    sweep = rated_sets.noise_sweep(len(rated_sets.SNRS_DB))
     powers = [np.mean((clip - clean) ** 2) for clip, clean in zip(sweep.clips, sweep.references, strict=True)]
-    assert list(sweep.ratings) == list(accuracy.SNRS_DB)
+    assert list(sweep.ratings) == list(rated_sets.SNRS_DB)
     assert powers == sorted(powers, reverse=True)
 
 
@@ -143,7 +145,7 @@ def test_tables_of_accuracy() -> None:
 
 def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pesq", None)
-    monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: accuracy.p835(accuracy.DATA / "p835", "wb", limit))
+    monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: rated_sets.p835(rated_sets.DATA / "p835", "wb", limit))
     results = accuracy.measure(accuracy.BenchmarkArguments(peers=["pesq"], limit=2))
     assert results["peers"] == {}
 
@@ -181,3 +183,42 @@ def test_speed_comes_from_the_first_run_that_has_it(tmp_path: Path) -> None:
     (tmp_path / "inference.json").write_text(json.dumps({"runs": runs}))
     assert accuracy.real_time_factors(tmp_path / "inference.json") == {"jsqa": 0.1, "nisqa": 0.3}
     assert accuracy.real_time_factors(tmp_path / "missing.json") == {}
+
+
+def write_tone(path: Path, seconds: float, rate: int = 24000) -> None:
+    """Stereo, as the clips of the listening tests are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = 0.1 * np.sin(np.arange(int(seconds * rate)) * 0.1)
+    soundfile.write(path, np.stack([tone, tone], 1), rate)
+
+
+def test_clips_of_the_test_of_neural_codecs(tmp_path: Path) -> None:
+    rows = ["signal,condition,ratings,participant_ids,file"]
+    for signal in ("one", "two"):
+        for condition, votes, seconds in (("Lyra 3", "[20.0, 30.0]", 0.5), ("Reference", "[100.0, 100.0]", 0.4)):
+            write_tone(tmp_path / "audio" / signal / f"{condition}.wav", seconds)
+            rows.append(f'{signal},{condition},"{votes}","[1, 2]",{signal}/{condition}.wav')
+        rows.append(f'{signal},Anchor,"[0.0, 0.0]","[1, 2]",')
+    (tmp_path / "ratings_formated_filtered.csv").write_text("\n".join(rows) + "\n")
+    rated = rated_sets.neural_codecs(str(tmp_path), None)
+    assert rated.ratings.tolist() == [2.0, 2.0]
+    assert [len(clip) for clip in rated.clips] == [len(clip) for clip in rated.references] == [6400, 6400]
+    assert len(rated_sets.neural_codecs(str(tmp_path), 1).clips) == 1
+
+
+def test_clips_of_the_test_of_enhanced_speech(tmp_path: Path) -> None:
+    audio = tmp_path / "gui" / "configs" / "resources" / "audio"
+    votes = np.zeros((7, 6, 3))
+    for column, noise in enumerate(rated_sets.NOISES):
+        # Systems with and without the enhancement of magnitudes were rated on two sentences each.
+        for half, talker in enumerate(("a", "b")):
+            write_tone(audio / f"{talker}{column}-clean.wav", 0.3)
+            for row, system in list(enumerate(rated_sets.ENHANCED))[3 * half : 3 * half + 3]:
+                write_tone(audio / f"{talker}{column}-{noise}-{system}.wav", 0.3 + 0.01 * row)
+                votes[row, column] = [10 * row, 10 * row, 10 * row + 3 * column]
+    (tmp_path / "matlab").mkdir()
+    scipy.io.savemat(tmp_path / "matlab" / "icpr_mushra_data.mat", {"data": votes})
+    rated = rated_sets.enhanced_speech(str(tmp_path), None)
+    expected = [1 + (10 * row + column) / 25 for row in range(6) for column in range(6)]
+    assert rated.ratings == pytest.approx(np.array(expected))
+    assert {len(clip) for clip in rated.clips} == {4800}
