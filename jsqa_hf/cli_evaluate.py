@@ -104,7 +104,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         results[name] = {**result, "residuals": residuals}
         print(f"{'' if len(outputs) == 1 else name + chr(10)}{_printable_lines(summary(result, residuals, by))}")
     if arguments.json:
-        settings = {"data": arguments.data, "split": arguments.split, "model": arguments.model}
+        settings = {"data": _last_part(arguments.data), "split": arguments.split}
+        # An id of the Hub stays whole.
+        model = arguments.model
+        settings |= {"model": _last_part(model) if model and Path(model).exists() else model}
         settings |= {"dtype": arguments.dtype}
         settings |= {"score_range": arguments.score_range, "model_score_range": list(rater.score_range)}
         settings |= {"residuals_by": by, "resamples": arguments.resamples, "seed": arguments.seed}
@@ -147,6 +150,12 @@ def _rate(arguments: argparse.Namespace, rater: WindowRater, test: ListeningTest
         for name in test.rated_outputs()
     }
     return outputs, failed
+
+
+def _last_part(source: str) -> str:
+    """Of a path, or of the one after a corpus: the figures may be passed on, the folders above stay at home."""
+    corpus, colon, path = source.rpartition(":")
+    return f"{corpus}{colon}{Path(path).resolve().name}"
 
 
 def _plot(

@@ -211,6 +211,8 @@ def test_a_table_is_rated_compared_printed_and_saved(
     assert figures["conditions"]["n"] == 3
     assert figures["conditions"]["rmse_third_order"] is None
     assert content["settings"]["residuals_by"] == "distortion"
+    assert content["settings"]["data"] == table.name
+    assert content["settings"]["model"] == Path(small_checkpoint).name
     assert {row["group"] for row in figures["residuals"]} == {"d0", "d1"}
     assert f"rmse  {figures['clips']['rmse']:.3f}" in " ".join(captured.out.split()).replace("rmse ", "rmse  ")
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
