@@ -91,6 +91,8 @@ def render_mos_model() -> str:
         worst=worst_groups(),
         conditions=p835_conditions(),
         small_steps=small_steps(),
+        codecs=beside_peers("Neural codecs"),
+        enhancement=beside_peers("Enhanced speech"),
     )
     return card.content
 
@@ -135,6 +137,13 @@ def small_steps() -> dict[str, Any]:
     """The pairs that are nearest to each other, a third of a JND apart: how many are ranked rightly, by measure."""
     found = load("fine_discrimination", "study")
     return {part: found[part]["0.33"]["ranked_rightly"] for part in ("noise", "others")}
+
+
+def beside_peers(of_set: str) -> dict[str, dict[str, float]]:
+    """Figures of a set of `accuracy.json` by measure; of several scores of one, those for the overall quality."""
+    peers = json.loads((RESULTS / "accuracy.json").read_text(encoding="utf-8"))["sets"][of_set]["peers"]
+    scores = {name: one["scores"] for name, one in peers.items()}
+    return {name: of_peer.get("P.808") or next(iter(of_peer.values())) for name, of_peer in scores.items()}
 
 
 def by_distortion(pretraining: dict[str, Any]) -> list[tuple[str, float]]:
