@@ -92,6 +92,13 @@ def test_json_lines(folder: Path) -> None:
     assert (second["mos"], second["signal"], second["room"]) == (None, 2.0, '{"height": 3}')
 
 
+def test_what_is_no_folder_is_told_from_what_does_not_exist(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="ratings.csv does not exist: pass a table of ratings"):
+        load_mos("folder", folder / "ratings.csv")
+    with pytest.raises(FileNotFoundError, match="a.wav is not a folder: pass a table of ratings"):
+        load_mos("folder", folder / "clips" / "a.wav")
+
+
 def test_a_folder_knows_its_table_by_the_columns(folder: Path) -> None:
     write_text(folder / "talkers.csv", "talker,sex", "f1,f")
     with pytest.raises(FileNotFoundError, match=r"no table with the columns file and mos: talkers\.csv lacks"):
@@ -139,5 +146,3 @@ def test_files_of_other_formats_and_broken_json(tmp_path: Path) -> None:
         load_mos("csv", write_text(tmp_path / "ratings.xls", "file"))
     with pytest.raises(ValueError, match="line 2 is not JSON"):
         load_mos("csv", write_text(tmp_path / "ratings.jsonl", '{"file": "a", "mos": 1}', "{"))
-    with pytest.raises(FileNotFoundError, match="not a folder"):
-        load_mos("folder", tmp_path / "nowhere")

@@ -96,7 +96,10 @@ def read_folder(
         ValueError: If there are several.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: pass one with clips and one table of ratings")
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise FileNotFoundError(
+            f"{root} {what}: pass a table of ratings, or a folder with clips and one table of ratings"
+        )
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (*_DELIMITERS, *_JSON_LINES)]
     ratings, others = [], []
     for path in tables:
