@@ -404,7 +404,8 @@ def test_two_steps_of_the_claim_end_in_a_report(tmp_path: Path, words: list[str]
 @pytest.mark.slow
 def test_two_steps_of_ablations_and_of_scaling_end_in_reports(tmp_path: Path, words: list[str]):
     options = ["--seeds", "0", "--budget=8"]
-    variants = ["severity, supervised", "masked prediction", "any SNR of the same content"]
+    beside = [f"all distortions, masked {what} and package's objective" for what in ("prediction", "levels")]
+    variants = ["severity, supervised", "masked prediction", "any SNR of the same content", *beside]
     assert ablations.main([*words, *options, "--variants", *variants]) == 0
     report = json.loads((tmp_path / "results" / "ablations.json").read_text())["variants"]
     assert set(report) == {"paper", "scratch", *variants}

@@ -78,9 +78,19 @@ VARIANTS: dict[str, list[str]] = {
     ],
     "severity, supervised": [],
     "masked prediction": [],
+    "all distortions, package's objective": OBJECTIVE,
+    "all distortions, masked prediction": OBJECTIVE,
+    "all distortions, masked prediction and package's objective": OBJECTIVE,
+    "all distortions, masked levels and package's objective": OBJECTIVE,
 }
-# Those that do not have the contrastive objective.
-KIND_OF_JOB = {"severity, supervised": "severity", "masked prediction": "masked"}
+# The objectives, see `objectives.py`, of those whose options do not say it.
+KIND_OF_JOB = {
+    "severity, supervised": "severity",
+    "masked prediction": "masked",
+    "all distortions, masked prediction": "masked",
+    "all distortions, masked prediction and package's objective": "masked-beside",
+    "all distortions, masked levels and package's objective": "levels-beside",
+}
 
 
 @dataclass
@@ -89,6 +99,10 @@ class AblationArguments(StudyArguments):
 
     variants: list[str] = field(default_factory=lambda: list(VARIANTS), metadata={"help": "default: all"})
     budget: int = field(default=100, metadata={"help": "simulated clips to train on"})
+    pairs: str | None = field(
+        default=None,
+        metadata={"help": "folder of `jsqa pairs --distortions all`, for all distortions; default: on the fly"},
+    )
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ def options(variant: str, args: StudyArguments, seed: int, seen: Sequence[str]) 
             words.append(f"--noise={noise_of_kinds(args, int(kinds[1]), seed)}")
         else:
             words += seen if word == SEEN else [word]
-    return words
+    return [*words, f"--pairs={args.pairs}"] if args.pairs and "all" in words else words
 
 
 def plan(args: AblationArguments) -> Plan:
@@ -219,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (variant, args.seeds[0], name) in jobs.judges
         }
         report[variant] = {"tests": tests, "distances": distances}
-    given = ("size", "seeds", "stage1_steps", "steps", "budget", "eval_ladders")
+    given = ("size", "seeds", "stage1_steps", "steps", "budget", "pairs", "eval_ladders")
     stage2 = ("fit_head", "learning_rate", "scratch_learning_rate")
     settings = {name: getattr(args, name) for name in (*given, *stage2)}
     target = Path(args.results_dir)

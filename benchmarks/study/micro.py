@@ -197,7 +197,7 @@ def execute(job: Job, folder: Path) -> dict[str, Any]:
     """Do a job; what it prints goes into a file beside its result.
 
     Returns:
-        The metrics of stage 1 (`pretrain`, or `severity` and `masked`, see `objectives.py`), of a model of stage 1 on
+        The metrics of stage 1 (`pretrain`, or one of the `TRAINERS` of `objectives.py`), of a model of stage 1 on
         other data (`judge`), or of stage 2 (`finetune`), there also `predictions` by test.
     """
     sys.path.insert(0, str(SCRIPTS))
@@ -208,14 +208,8 @@ def execute(job: Job, folder: Path) -> dict[str, Any]:
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        kinds = {
-            "pretrain": _pretrain,
-            "severity": _pretrain_on,
-            "masked": _pretrain_on,
-            "judge": _judge,
-            "finetune": _finetune,
-        }
-        return kinds[job.kind](job, model)
+        kinds = {"pretrain": _pretrain, "judge": _judge, "finetune": _finetune}
+        return kinds.get(job.kind, _pretrain_on)(job, model)
 
 
 def _pretrain(job: Job, model: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -53,20 +54,31 @@ class SeverityTrainer(ContrastiveTrainer):
         return nn.functional.mse_loss(predicted, target.to(predicted))
 
 
-class MaskedPredictionTrainer(ContrastiveTrainer):
-    """HuBERT's own objective (Hsu et al., IEEE/ACM TASLP 2021): of which cluster a masked frame is.
+class MaskedFramesTrainer(ContrastiveTrainer):
+    """Learns what masked frames hide, from the frames around them; a subclass says what of their levels.
 
-    The clusters are those of k-means over the levels in mel bands, where HuBERT's first iteration takes MFCCs. Nothing
-    learns the projection, so that distances are those of a random one.
+    Nothing learns the projection if `own_weight` is 0, so that distances are those of a random one.
     """
+
+    outputs: int
+    # Of the loss that the options of stage 1 ask for, beside that of the masked frames.
+    own_weight = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         model: Any = self.model
         width = model.config.hidden_size
-        model.cluster_head = nn.Linear(width, CLUSTERS, device=model.device)
+        model.masked_head = nn.Linear(width, self.outputs, device=model.device)
         model.mask_embedding = nn.Parameter(torch.rand(width, device=model.device))
-        self._centroids: np.ndarray | None = None
+
+    def masked_loss(self, predicted: Tensor, levels: Tensor) -> Tensor:
+        """About 1 for a guess.
+
+        Args:
+            predicted: (frames, outputs), output of the head for the masked frames.
+            levels: (frames, bands), the levels that were masked.
+        """
+        raise NotImplementedError
 
     def compute_loss(
         self,
@@ -75,14 +87,10 @@ class MaskedPredictionTrainer(ContrastiveTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Cross entropy at the masked frames."""
-        if self._centroids is None:
-            batches = islice(self.get_train_dataloader(), CLUSTERED_BATCHES)
-            frames = np.concatenate([self._levels(batch)[1] for batch in batches])
-            self._centroids, _ = kmeans2(frames, CLUSTERS, minit="++", seed=self.args.seed)
-        valid, frames = self._levels(inputs)
-        targets = torch.from_numpy(vq(frames, self._centroids)[0]).long()
-        chosen = _compute_mask_indices(tuple(valid.shape), MASK_SHARE, MASK_FRAMES, valid.long(), min_masks=1)
+        """That of the masked frames, and with a weight that of the options."""
+        valid, levels = self._levels(inputs)
+        clips, frames = valid.shape
+        chosen = _compute_mask_indices((clips, frames), MASK_SHARE, MASK_FRAMES, valid.long(), min_masks=1)  # type: ignore[arg-type]
         masked = torch.from_numpy(chosen) & valid
         base: Any = model.jsqa
         embedding: Any = model.mask_embedding
@@ -92,10 +100,14 @@ class MaskedPredictionTrainer(ContrastiveTrainer):
 
         with mock.patch.object(base.hubert, "_mask_hidden_states", hide):
             hidden_states = base(inputs["input_values"], inputs["attention_mask"]).last_hidden_state
-        logits: Tensor = model.cluster_head(hidden_states[masked])  # type: ignore[operator]
-        return F.cross_entropy(logits.float(), targets[masked[valid]].to(logits.device))
+        predicted: Tensor = model.masked_head(hidden_states[masked])  # type: ignore[operator]
+        loss = self.masked_loss(predicted.float(), levels[masked[valid]].to(predicted.device))
+        if self.own_weight:
+            own = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+            loss = loss + self.own_weight * own
+        return loss
 
-    def _levels(self, inputs: dict[str, Any]) -> tuple[Tensor, np.ndarray]:
+    def _levels(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Which frames are not padding, (batch, frames) bool, and the levels of these, (frames, bands)."""
         model: Any = self.model
         base = model.jsqa
@@ -103,10 +115,59 @@ class MaskedPredictionTrainer(ContrastiveTrainer):
             counts = base._frame_counts(inputs["attention_mask"].sum(-1)).clamp(min=1)
             levels = base._levels(inputs["input_values"], int(counts.max()))
         valid = (torch.arange(levels.shape[1], device=counts.device) < counts[:, None]).cpu()
-        return valid, levels.cpu()[valid].numpy()
+        return valid, levels.cpu()[valid]
 
 
-TRAINERS = {"severity": SeverityTrainer, "masked": MaskedPredictionTrainer}
+class MaskedPredictionTrainer(MaskedFramesTrainer):
+    """HuBERT's own objective (Hsu et al., IEEE/ACM TASLP 2021): of which cluster a masked frame is.
+
+    The clusters are those of k-means over the levels in mel bands, where HuBERT's first iteration takes MFCCs.
+    """
+
+    outputs = CLUSTERS
+    _centroids: np.ndarray | None = None
+
+    def masked_loss(self, predicted: Tensor, levels: Tensor) -> Tensor:
+        """Cross entropy, relative to that of a guess."""
+        if self._centroids is None:
+            batches = islice(self.get_train_dataloader(), CLUSTERED_BATCHES)
+            frames = np.concatenate([self._levels(batch)[1].numpy() for batch in batches])
+            self._centroids, _ = kmeans2(frames, CLUSTERS, minit="++", seed=self.args.seed)
+        targets = torch.from_numpy(vq(levels.cpu().numpy(), self._centroids)[0]).long()
+        return F.cross_entropy(predicted, targets.to(predicted.device)) / math.log(CLUSTERS)
+
+
+class MaskedLevelsTrainer(MaskedFramesTrainer):
+    """The levels of a masked frame themselves, as in Mockingjay (Liu et al., ICASSP 2020)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        config = kwargs["model"].config
+        self.outputs = config.level_bands * (config.level_windows or 1)
+        super().__init__(*args, **kwargs)
+
+    def masked_loss(self, predicted: Tensor, levels: Tensor) -> Tensor:
+        """Mean absolute error, in units of 20 dB."""
+        return F.l1_loss(predicted, levels)
+
+
+class MaskedPredictionBesideTrainer(MaskedPredictionTrainer):
+    """Masked prediction beside the objective of the options."""
+
+    own_weight = 1.0
+
+
+class MaskedLevelsBesideTrainer(MaskedLevelsTrainer):
+    """Masked levels beside the objective of the options."""
+
+    own_weight = 1.0
+
+
+TRAINERS: dict[str, type[ContrastiveTrainer]] = {
+    "severity": SeverityTrainer,
+    "masked": MaskedPredictionTrainer,
+    "masked-beside": MaskedPredictionBesideTrainer,
+    "levels-beside": MaskedLevelsBesideTrainer,
+}
 
 
 def pretrain_on(objective: str, argv: Sequence[str]) -> dict[str, float]:
