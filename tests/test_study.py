@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import ablations
 import ablations_report
 import claim
 import claim_report
+import learning_rates
 import scaling
 import scaling_report
 from jobs import Job, run_jobs
@@ -380,6 +382,33 @@ def test_both_stages_start_from_the_shape_that_the_study_names(tmp_path: Path):
     assert {row["split"] for row in of_split(read_table(paths["p835"]), "test")} == {"test"}
 
 
+def test_a_learning_rate_is_chosen_by_the_mean_error_of_its_arm_and_head():
+    errors = {2e-3: (0.9, 0.5), 5e-4: (0.6, 0.6)}
+    figures = {
+        ("scratch", "random head", rate, clips): {"rmse": rmse, "srcc": 0.5}
+        for rate, pair in errors.items()
+        for clips, rmse in zip((100, 1000), pair, strict=True)
+    }
+    best = learning_rates.best_rates(figures)
+    assert best == {("scratch", "random head"): 5e-4}
+    assert "| scratch | random head | **0.0005** | 0.600 | 0.500 |" in learning_rates.markdown(figures, best)
+
+
+def test_no_clip_that_learning_rates_are_judged_by_is_learned(tmp_path: Path):
+    paths = study_corpus(tmp_path / "corpus")
+    given = {name: paths[name] for name in ("speech", "noise", "p835", "sim_train", "sim_test")}
+    args = learning_rates.RateArguments(str(tmp_path), **given, seeds=[0, 1], budgets=[2, 6], held_back=3)
+    stage1, stage2 = learning_rates.plan(args)
+    assert (len(stage1), len(stage2)) == (2, 2 * 2 * 2 * 2 * 3)
+    for job in stage2.values():
+        (path,) = (word.removeprefix("--ratings=") for word in job.arguments if word.startswith("--ratings="))
+        learned, judged = ({row["file"] for row in read_table(table)} for table in (path, job.tests["test"]))
+        assert len(judged) == 3
+        assert not learned & judged
+    with pytest.raises(ValueError, match="1 folders for 2 seeds"):
+        learning_rates.plan(replace(args, pretrained=["elsewhere"]))
+
+
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
     """Two steps of everything, on seconds of audio."""
@@ -416,3 +445,12 @@ def test_two_steps_of_ablations_and_of_scaling_end_in_reports(tmp_path: Path, wo
         "tiny, p835": {"0", "2", "4"},
         "tiny, simulated": {"0", "2", "4"},
     }
+
+
+@pytest.mark.slow
+def test_two_steps_at_every_learning_rate_end_in_a_report(tmp_path: Path, words: list[str]):
+    options = ["--seeds", "0", "--budgets", "4", "--held_back", "3", "--rates", "2e-3", "5e-4"]
+    assert learning_rates.main([*words, *options]) == 0
+    report = json.loads((tmp_path / "results" / "learning_rates.json").read_text())
+    assert len(report["runs"]) == 2 * 2 * 2
+    assert {row["learning_rate"] for row in report["best"]} <= {2e-3, 5e-4}
