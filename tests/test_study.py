@@ -33,7 +33,7 @@ import learning_rates
 import scaling
 import scaling_report
 from jobs import Job, run_jobs
-from micro import MACHINE, STAGE1, StudyArguments, finetuning_job, of_split, pretraining_job, read_table
+from micro import MACHINE, STAGE1, StudyArguments, finetuning_job, of_split, pretraining_job, read_table, settings_of
 from statistics_of_runs import METRICS, agreement, compare_arms, paired_tests
 
 from jsqa_hf import JSQAConfig, JSQAModel
@@ -407,6 +407,14 @@ def test_no_clip_that_learning_rates_are_judged_by_is_learned(tmp_path: Path):
         assert not learned & judged
     with pytest.raises(ValueError, match="1 folders for 2 seeds"):
         learning_rates.plan(replace(args, pretrained=["elsewhere"]))
+
+
+def test_a_report_holds_what_changes_its_runs_and_no_path():
+    args = claim.ClaimArguments("out/runs", "speech.csv", "n/noise.csv", "p", "a/b", "c/d", jobs=2, pretrained=["x/y"])
+    settings = settings_of(args)
+    assert settings["learning_rate"] == 2e-3
+    assert settings["budgets"] == args.budgets
+    assert not {"output_dir", "noise", "sim_train", "pretrained", "jobs"} & set(settings)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from micro import (
     of_split,
     pretraining_job,
     read_table,
+    settings_of,
     write_table,
 )
 from statistics_of_runs import compare_arms
@@ -233,11 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (variant, args.seeds[0], name) in jobs.judges
         }
         report[variant] = {"tests": tests, "distances": distances}
-    given = ("size", "seeds", "stage1_steps", "steps", "budget", "pairs", "eval_ladders")
-    stage2 = ("fit_head", "learning_rate", "scratch_learning_rate")
-    settings = {name: getattr(args, name) for name in (*given, *stage2)}
     target = Path(args.results_dir)
-    write_metrics(target / "ablations.json", {"settings": settings, "variants": report})
+    write_metrics(target / "ablations.json", {"settings": settings_of(args), "variants": report})
     text = markdown(report, len(args.seeds))
     (target / "ablations.md").write_text(text, encoding="utf-8")
     plot(report, target / "ablations.png")

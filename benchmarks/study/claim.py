@@ -29,6 +29,7 @@ from micro import (
     of_split,
     pretraining_job,
     read_table,
+    settings_of,
     write_table,
 )
 from statistics_of_runs import compare_arms
@@ -225,11 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables: dict[str, Any] = {}
     for test in tests:
         tables |= evaluate(test, args.seeds, results)
-    given = ("size", "seeds", "stage1_steps", "steps", "objective")
-    stage2 = ("fit_head", "learning_rate", "scratch_learning_rate")
-    settings = {name: getattr(args, name) for name in (*given, *stage2)}
     report = {
-        "settings": {**settings, "pretrained_elsewhere": args.pretrained is not None},
+        "settings": {**settings_of(args), "pretrained_elsewhere": args.pretrained is not None},
         "pretraining": {name: result["metrics"] for name, result in pretraining.items()},
         "tables": tables,
     }

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from degradations import EPSILON, SAMPLING_RATE, Bank, BatchDegrader, active_level
-from micro import shape_of
+from micro import settings_of, shape_of
 from numpy.typing import NDArray
 from simulated_ratings import Degrader, SimulationArguments
 from torch import Tensor
@@ -286,10 +285,9 @@ def write_report(
     history: list[dict[str, Any]],
 ) -> None:
     """Write `distillation.json`: settings without paths, sizes, spread of the teacher's scores, figures by step."""
-    settings = {name: value for name, value in vars(args).items() if os.sep not in str(value)}
     scores = torch.cat([scores for _, scores in validation])
     report = {
-        "settings": settings,
+        "settings": settings_of(args),
         "parameters": {shape: student.model.num_parameters() for shape, student in students.items()},
         "teacher": {"mean": float(scores.mean()), "standard_deviation": float(scores.std())},
         "stage1": stage1,

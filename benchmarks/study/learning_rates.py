@@ -28,6 +28,7 @@ from micro import (
     of_split,
     pretraining_job,
     read_table,
+    settings_of,
     write_table,
 )
 from statistics_of_runs import agreement
@@ -128,13 +129,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run_jobs(stage1, folder, execute, args.jobs)
     figures = judge(stage2, run_jobs(list(stage2.values()), folder, execute, args.jobs))
     best = best_rates(figures)
-    given = ("size", "seeds", "stage1_steps", "steps", "held_back")
     names = ("arm", "head", "learning_rate", "clips")
     report = {
-        "settings": {
-            **{name: getattr(args, name) for name in given},
-            "pretrained_elsewhere": args.pretrained is not None,
-        },
+        "settings": {**settings_of(args), "pretrained_elsewhere": args.pretrained is not None},
         "runs": [dict(zip(names, setting, strict=True)) | metrics for setting, metrics in figures.items()],
         "best": [{"arm": arm, "head": head, "learning_rate": rate} for (arm, head), rate in best.items()],
     }

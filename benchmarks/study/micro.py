@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -81,6 +82,11 @@ class StudyArguments:
         metadata={"help": "half precision: faster where the processor has it built in, slower elsewhere"},
     )
     jobs: int = field(default=1, metadata={"help": "runs at a time, each in a process of one thread"})
+
+
+def settings_of(args: object) -> dict[str, Any]:
+    """What a report says of its runs: the options, a dataclass, that change them, without paths."""
+    return {name: value for name, value in vars(args).items() if name != "jobs" and os.sep not in str(value)}
 
 
 def read_table(path: str | Path) -> list[Row]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from ablations import test_tables
 from jobs import Job, run_jobs
-from micro import OBJECTIVE, SHAPES, StudyArguments, execute, finetuning_job, pretraining_job
+from micro import OBJECTIVE, SHAPES, StudyArguments, execute, finetuning_job, pretraining_job, settings_of
 from numpy.typing import ArrayLike
 from scaling_report import markdown, plot
 from scipy import stats
@@ -148,9 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     (value,) = agreement(made["predicted"]["mos"], made["rated"]["mos"])["srcc"]
                     runs.setdefault(steps, []).append(float(value))
             curves[f"{size}, {test}"] = curve(dict(sorted(runs.items())))
-    settings = {name: getattr(args, name) for name in ("seeds", "stage1_steps", "multiples", "steps", "budget")}
     target = Path(args.results_dir)
-    write_metrics(target / "scaling.json", {"settings": settings, "curves": curves})
+    write_metrics(target / "scaling.json", {"settings": settings_of(args), "curves": curves})
     text = markdown(curves)
     (target / "scaling.md").write_text(text, encoding="utf-8")
     plot(curves, target / "scaling.png")
