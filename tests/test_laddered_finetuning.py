@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import runs
 import torch
+from finetuning import SAVING, arguments, corpus, resume, script, start_without_dropout, tiny_is_small
 from ladders import ladder_rows
 from small import small_config
-from test_finetuning import SAVING, arguments, corpus, resume, script, start_without_dropout, tiny_is_small
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.losses import LadderLabels, thurstone_loss
