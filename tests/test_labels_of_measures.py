@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
 
 import degraded_clips
+import teacher_ratings
+from growing_table import growing_table, read_rows
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -68,6 +72,44 @@ def test_a_run_goes_on_where_it_was_left(words: list[str], tmp_path: Path):
     assert read(table) == read(whole / "ratings.csv") and len(read(table)) == 64
     last = "clips/000063.flac"
     assert (whole / last).read_bytes() == (broken / last).read_bytes()
+
+
+def test_rows_are_on_disk_as_they_are_made_and_a_line_that_was_cut_off_is_not_read(tmp_path: Path):
+    table = tmp_path / "ratings.csv"
+    assert read_rows(table) == []
+    with growing_table(table, ["file", "mos"], [{"file": "a", "mos": 1, "other": 2}]) as write:
+        assert read_rows(table) == [{"file": "a", "mos": "1"}]
+        write([{"file": "b", "mos": 2.25}])
+        assert [row["file"] for row in read_rows(table)] == ["a", "b"]
+    table.write_bytes(table.read_bytes()[:-3])
+    assert read_rows(table) == [{"file": "a", "mos": "1"}]
+
+
+def test_a_teacher_rates_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names = [f"{number}.wav" for number in range(3)]
+    for name in names:
+        soundfile.write(tmp_path / name, np.full(16000, 0.1), 16000)
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text("\n".join(["file", *names]) + "\n")
+    (tmp_path / "teacher_dnsmos.csv").write_text("file,dnsmos\n1.wav,4.5\n2.wav,3")
+
+    class Alone:
+        def __init__(self, processes: int, start: Callable[..., None], given: tuple[str]) -> None:
+            monkeypatch.setattr(teacher_ratings, "_rate", lambda clips, _: {"mos": [len(clips[0])]}, raising=False)
+
+        def __enter__(self) -> Alone:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def imap(self, rate: Callable[[str], float], paths: list[str], chunksize: int) -> Iterator[float]:
+            return map(rate, paths)
+
+    monkeypatch.setattr(teacher_ratings, "get_context", lambda _: SimpleNamespace(Pool=Alone))
+    assert teacher_ratings.main([f"--ratings={ratings}", "--measure=dnsmos"]) == 0
+    rated = {row["file"]: float(row["dnsmos"]) for row in read_rows(tmp_path / "teacher_dnsmos.csv")}
+    assert rated == {"1.wav": 4.5, "0.wav": 16000, "2.wav": 16000}
 
 
 def test_clips_without_pesq_are_labelled_by_the_teacher_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,6 @@ and number alone; started again, what is there already stays.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ import soundfile
 import torch
 from degradations import SAMPLING_RATE, Bank, BatchDegrader
 from distill import held_out, to_tensor
+from growing_table import growing_table, read_rows
 from simulated_ratings import Degrader, SimulationArguments
 from torch import Tensor
 from tqdm import tqdm
@@ -112,23 +112,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args,) = parse_arguments((DegradationArguments,), argv)
     folder = Path(args.output_dir)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    table, names = folder / "ratings.csv", []
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            names = [row["file"] for row in csv.DictReader(file)]
+    table = folder / "ratings.csv"
+    rows = read_rows(table)
     # The last batch may have been written in part.
-    done = len(names) // BATCH
+    done = len(rows) // BATCH
     batches = range(done, -(-args.clips // BATCH))
     with (
-        table.open("w", newline="", encoding="utf-8") as file,
+        growing_table(table, ("file", "split"), rows[: done * BATCH]) as write,
         get_context("spawn").Pool(args.num_proc, _start, (args,)) as pool,
     ):
-        writer = csv.writer(file)
-        writer.writerow(["file", "split"])
-        writer.writerows([name, args.split or ""] for name in names[: done * BATCH])
         for made in tqdm(pool.imap(_make, batches), total=len(batches)):
-            writer.writerows([name, args.split or ""] for name in made)
-            file.flush()
+            write({"file": name, "split": args.split or ""} for name in made)
     return 0
 
 

@@ -12,7 +12,6 @@ number alone; started again, what is there already stays.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
+from growing_table import growing_table, read_rows
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -181,27 +181,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args,) = parse_arguments((SimulationArguments,), argv)
     folder = Path(args.output_dir)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    table, rows = folder / "ratings.csv", []
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"]]
+    table = folder / "ratings.csv"
+    rows = read_rows(table)
     done = {int(Path(row["file"]).stem) for row in rows}
     todo = [number for number in range(args.clips) if number not in done]
     failed = 0
     with (
-        table.open("w", newline="", encoding="utf-8") as file,
+        growing_table(table, COLUMNS, rows) as write,
         get_context("spawn").Pool(args.num_proc, _start, (args,)) as pool,
     ):
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
         for row in tqdm(pool.imap(_simulate, todo), total=len(todo)):
             if "error" in row:
                 failed += 1
                 print(f"clip {row['number']}: {row['error']}", file=sys.stderr)
                 continue
-            writer.writerow(row)
-            file.flush()
+            write([row])
     print(f"{len(done) + len(todo) - failed} clips, {failed} could not be made")
     return 0
 

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from growing_table import growing_table, read_rows
 from tqdm import tqdm
 
 from jsqa_hf.audio import decode_audio
@@ -60,22 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = folder / f"teacher_{args.measure}.csv"
     with open(args.ratings, newline="", encoding="utf-8") as file:
         files = [row["file"] for row in csv.DictReader(file)]
-    known: dict[str, str] = {}
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            known = {row["file"]: row[args.measure] for row in csv.DictReader(file) if row[args.measure]}
-    todo = [file for file in files if file not in known]
+    known = read_rows(table)
+    done = {row["file"] for row in known}
+    todo = [file for file in files if file not in done]
     with (
-        table.open("w", newline="", encoding="utf-8") as file,
+        growing_table(table, ("file", args.measure), known) as write,
         get_context("spawn").Pool(args.num_proc, _start, (args.measure,)) as pool,
     ):
-        writer = csv.writer(file)
-        writer.writerow(["file", args.measure])
-        writer.writerows(known.items())
         scores = pool.imap(_score, [str(folder / name) for name in todo], chunksize=4)
         for name, score in zip(todo, tqdm(scores, total=len(todo)), strict=True):
-            writer.writerow([name, f"{score:.4f}"])
-            file.flush()
+            write([{"file": name, args.measure: f"{score:.4f}"}])
     return 0
 
 
