@@ -248,12 +248,31 @@ class JSQAConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if not isinstance(self.hubert_config, HubertConfig):
             return
+        self._of_backbone = [name for name in ("initializer_range", "level_windows") if getattr(self, name) is None]
         if self.initializer_range is None:
             self.initializer_range = self.hubert_config.initializer_range
         if self.level_windows is None:
             hop = self.hubert_config.inputs_to_logits_ratio
             # 160 samples are 10 ms at 16 kHz.
             self.level_windows = hop // 160 if hop % 160 == 0 else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values, as a checkpoint holds them."""
+        values = super().to_dict()
+        values.pop("_of_backbone", None)
+        return values
+
+    def with_backbone(self, hubert_config: HubertConfig) -> "JSQAConfig":
+        """The same settings around another backbone, from which those come that were left to it as `None`."""
+        values = {name: value for name, value in self.to_diff_dict().items() if name not in self._of_backbone}
+        return type(self)(**{**values, "hubert_config": hubert_config})
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As of transformers; what `kwargs` overrides is validated, too."""
+        result = super().from_dict(config_dict, **kwargs)
+        (result[0] if isinstance(result, tuple) else result).validate()
+        return result
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "num_labels" and value != len(self.mos_output_names):

@@ -36,7 +36,8 @@ class LadderLabels:
 
     def gather(self) -> LadderLabels:
         """Those of all processes, in the order of their ranks, with ids that differ between processes."""
-        ranks = [torch.full_like(self.pair_ids, rank) for rank in range(world_size())]
+        # 64 bits, as the offsets need them whatever the ids came in.
+        ranks = [torch.full_like(self.pair_ids, rank, dtype=torch.int64) for rank in range(world_size())]
         offsets = torch.cat(ranks) * 2**32
         pair_ids = gather_with_gradient(self.pair_ids) + offsets
         content_ids = None if self.content_ids is None else gather_with_gradient(self.content_ids) + offsets

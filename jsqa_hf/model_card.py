@@ -269,6 +269,7 @@ _SHOWN = {
     "freeze_base_model": "head alone",
     "max_duration_s": "longest clip in s",
     "crop": "part of longer clips",
+    "interval_coverage": "share of held-out ratings that the 95 % intervals were fitted to",
 }
 
 

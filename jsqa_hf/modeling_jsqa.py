@@ -283,8 +283,7 @@ class JSQAModel(JSQAPreTrainedModel):
         hubert_config.apply_spec_augment = False
         for name in ("layerdrop", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
             setattr(hubert_config, name, 0.0)
-        values = {} if config is None else config.to_diff_dict()
-        model = cls(JSQAConfig(**{**values, "hubert_config": hubert_config}))
+        model = cls((JSQAConfig() if config is None else config).with_backbone(hubert_config))
         model.to(dtype=backbone.dtype)  # type: ignore[call-arg]
         model.hubert.load_state_dict(backbone.state_dict())
         if model.level_projection is not None:
@@ -372,7 +371,8 @@ class JSQAModel(JSQAPreTrainedModel):
             [`JSQAModelOutput`]. What is in the padding, and how much of it there is, changes nothing.
 
         Raises:
-            ValueError: for input that is not (batch, samples), or a clip shorter than `receptive_field` samples.
+            ValueError: for input that is not (batch, samples), or has less than `receptive_field` samples. A shorter
+                clip, padded to that length, counts as one frame.
         """
         if input_values.ndim != 2:
             raise ValueError(f"`input_values` must be (batch, samples), but has shape {tuple(input_values.shape)}")
@@ -687,9 +687,10 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         if corpus_ids is not None and self.corpus_offsets is not None:
             scores, variances = self._on_the_scale_of_the_corpus(scores, variances, corpus_ids)
         loss = mos_loss(scores, variances, labels, self.config.mos_loss, label_weights)
-        agreement = {"rank": rank_loss, "concordance": concordance_loss}.get(self.config.mos_agreement_loss)
-        if agreement is not None:
-            loss = loss + self.config.mos_agreement_weight * agreement(scores, labels)
+        if self.config.mos_agreement_loss == "rank":
+            loss = loss + self.config.mos_agreement_weight * rank_loss(scores, labels, weights=label_weights)
+        elif self.config.mos_agreement_loss == "concordance":
+            loss = loss + self.config.mos_agreement_weight * concordance_loss(scores, labels, label_weights)
         return loss
 
     def _on_the_scale_of_the_corpus(

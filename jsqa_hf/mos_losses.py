@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_TINY = torch.finfo(torch.float32).tiny
+
 
 def mos_loss(
     mean: Tensor, variance: Tensor, labels: Tensor, kind: str = "mse", weights: Tensor | None = None
@@ -39,10 +41,10 @@ def mos_loss(
     else:
         raise ValueError(f"`kind` must be 'mse', 'l1' or 'gaussian_nll', but is {kind!r}")
     count = rated.float() if weights is None else rated * weights.float()[:, None]
-    return (loss * count).sum() / count.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    return (loss * count).sum() / count.sum().clamp(min=_TINY)
 
 
-def rank_loss(mean: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
+def rank_loss(mean: Tensor, labels: Tensor, scale: float = 1.0, weights: Tensor | None = None) -> Tensor:
     r"""Logistic loss of the order of all pairs of a batch (RankNet, Burges et al., ICML 2005).
 
     For each output, over the pairs of clips \(i, j\) with ratings \(y_i > y_j\):
@@ -53,16 +55,19 @@ def rank_loss(mean: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
         mean: (batch, outputs) predicted ratings \(s\).
         labels: (batch, outputs) ratings \(y\), NaN where there is none.
         scale: \(c\), in units of the rating scale.
+        weights: (batch,), how much each clip counts, 0 or above; a pair counts by their product. All the same if None.
 
     Returns:
         Scalar loss in float32; 0 if no two clips are rated differently.
     """
-    above = labels[:, None] > labels[None, :]
+    above = (labels[:, None] > labels[None, :]).float()
+    if weights is not None:
+        above = above * (weights[:, None] * weights[None, :]).float()[..., None]
     difference = (mean[:, None] - mean[None, :]).float() / scale
-    return (F.softplus(-difference) * above).sum() / above.sum().clamp(min=1)
+    return (F.softplus(-difference) * above).sum() / above.sum().clamp(min=_TINY)
 
 
-def concordance_loss(mean: Tensor, labels: Tensor) -> Tensor:
+def concordance_loss(mean: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     r"""One minus the concordance correlation coefficient (Lin, Biometrics 1989), averaged over the outputs.
 
     \[ \rho_c = \frac{2 \sigma_{sy}}{\sigma_s^2 + \sigma_y^2 + (\mu_s - \mu_y)^2} \]
@@ -72,18 +77,24 @@ def concordance_loss(mean: Tensor, labels: Tensor) -> Tensor:
     Args:
         mean: (batch, outputs) predicted ratings \(s\).
         labels: (batch, outputs) ratings \(y\), NaN where there is none.
+        weights: (batch,), how much each clip counts, 0 or above; all the same if None.
 
     Returns:
         Scalar loss in float32, from 0 to 2; 0 for outputs of which less than two different ratings are there.
     """
-    rated = ~labels.isnan()
-    mean, target = mean.float() * rated, torch.where(rated, labels, torch.zeros_like(labels)).float()
-    count = rated.sum(dim=0).clamp(min=1)
-    centre, target_centre = mean.sum(dim=0) / count, target.sum(dim=0) / count
-    deviation, target_deviation = (mean - centre) * rated, (target - target_centre) * rated
-    covariance = (deviation * target_deviation).sum(dim=0) / count
-    spread = (deviation.square() + target_deviation.square()).sum(dim=0) / count + (centre - target_centre).square()
-    known = target_deviation.square().sum(dim=0) > 0
+    shares = (~labels.isnan()).float()
+    if weights is not None:
+        shares = shares * weights.float()[:, None]
+    labels = labels.float().where(shares > 0, torch.nan)
+    shares = shares / shares.sum(dim=0).clamp(min=_TINY)
+    mean, target = mean.float(), labels.nan_to_num(0.0)
+    centre, target_centre = (mean * shares).sum(dim=0), (target * shares).sum(dim=0)
+    deviation, target_deviation = mean - centre, target - target_centre
+    covariance = (deviation * target_deviation * shares).sum(dim=0)
+    squares = (deviation.square() + target_deviation.square()) * shares
+    spread = squares.sum(dim=0) + (centre - target_centre).square()
+    # Not by their variance, which rounding leaves above 0 where all are the same.
+    known = labels.nan_to_num(-torch.inf).amax(dim=0) > labels.nan_to_num(torch.inf).amin(dim=0)
     losses = 1 - 2 * covariance / torch.where(known, spread, torch.ones_like(spread))
     return (losses * known).sum() / known.sum().clamp(min=1)
 

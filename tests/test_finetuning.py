@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +33,7 @@ from safetensors.torch import load_file
 from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
+from jsqa_hf.training import RunArguments, run_script
 from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
 from jsqa_hf.training.mos import MOSCollator, depth
 
@@ -85,6 +88,99 @@ def test_intervals_are_widened_at_the_end_and_scores_left_alone(
                 "--interval_coverage=0.9",
             ]
         )
+
+
+def test_intervals_are_fitted_to_all_clips_of_the_evaluation_and_the_card_says_so(
+    script: ModuleType, corpus: Path, tmp_path: Path
+) -> None:
+    script.main(arguments(corpus, tmp_path / "run", "--interval_coverage=0.95"))
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "the 95 % interval holds 100 % of the ratings" in card
+    assert "widened or narrowed to hold 95 % of these very ratings" in card
+
+
+def test_a_stopped_run_does_not_fit_intervals(
+    script: ModuleType, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: object, args: object, state: Any, control: Any, **_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(script, "widen_intervals", lambda *_, **__: pytest.fail("fitted"))
+    monkeypatch.setattr(script.HeadFirst, "on_step_end", stop)
+    with pytest.raises(SystemExit) as stopped:
+        script.main(arguments(corpus, tmp_path / "run", "--interval_coverage=0.5", "--head_only_steps=1"))
+    assert stopped.value.code == 128 + signal.SIGTERM
+
+
+def test_one_rating_to_evaluate_on_costs_its_figures_but_not_the_model(
+    script: ModuleType, corpus: Path, tmp_path: Path
+) -> None:
+    rows = corpus.read_text().splitlines()
+    corpus.write_text("\n".join(rows[:5]) + "\n")
+    metrics = script.main(arguments(corpus, tmp_path / "run", "--save_total_limit=2"))
+    assert "eval_loss" in metrics and "eval_pcc" not in metrics
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    given = json.loads((tmp_path / "run" / "training_args.json").read_text())
+    assert given["save_total_limit"] == 2
+
+
+def test_an_evaluation_that_fails_leaves_the_model(
+    script: ModuleType, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise ValueError("no evaluation")
+
+    monkeypatch.setattr(script.MOSTrainer, "evaluate", fail)
+    with pytest.raises(ValueError, match="no evaluation"):
+        script.main(arguments(corpus, tmp_path / "run"))
+    assert JSQAForMOSRegression.from_pretrained(tmp_path / "run").num_labels == 1
+
+
+def test_figures_that_are_not_defined_are_null(script: ModuleType, corpus: Path, tmp_path: Path) -> None:
+    text = corpus.read_text().splitlines()
+    corpus.write_text("\n".join(f"{line.split(',')[0]},3,5,{line.split(',')[3]}" for line in text[1:]))
+    corpus.write_text(text[0] + "\n" + corpus.read_text() + "\n")
+    script.main(arguments(corpus, tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["eval_pcc"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mos_agreement_weight=-1"], "`mos_agreement_weight` must not be below 0"),
+        (["--mos_dropout=1"], "`mos_dropout` must lie in [0, 1)"),
+        (["--outputs", "mos", "n_votes", "--score_range", "1", "20"], "rates mos, not mos, n_votes: give --outputs"),
+    ],
+)
+def test_what_does_not_fit_a_model_is_refused_before_it_is_trained(
+    script: ModuleType, corpus: Path, tmp_path: Path, options: list[str], message: str, capsys: Any
+) -> None:
+    start_without_dropout(tmp_path / "start")
+    words = arguments(corpus, tmp_path / "run", f"--model={tmp_path / 'start'}", *options)
+    assert run_script(lambda: script.main(words)) == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in told
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_offsets_of_other_listening_tests_are_not_taken_over(script: ModuleType, tmp_path: Path) -> None:
+    paths = [write_corpus(tmp_path / name) for name in ("first", "second", "third")]
+    start = JSQAForMOSRegression(small_config(mos_corpora=["other", "another"]))
+    with torch.no_grad():
+        start.corpus_offsets.fill_(1.0)
+    start.save_pretrained(tmp_path / "start")
+    for count in (2, 3):
+        given = list(map(str, paths[:count]))
+        args = script.FinetuningArguments(ratings=given, model=str(tmp_path / "start"), corpus_offsets=True)
+        offsets = script.build_model(args).corpus_offsets
+        assert offsets.shape == (count - 1, 1) and not offsets.any()
+
+
+def test_the_best_model_by_rank_correlation_is_the_highest(script: ModuleType, tmp_path: Path) -> None:
+    for metric, greater in (("mos_kendall_tau", True), ("srcc", True), ("rmse", False), ("loss", False)):
+        training_args = RunArguments(output_dir=str(tmp_path), report_to="none", metric_for_best_model=metric)
+        script.choose_best_by(script.FinetuningArguments(ratings=["x"]), training_args)
+        assert training_args.greater_is_better is greater
 
 
 @pytest.mark.slow
@@ -265,6 +361,7 @@ def test_depth_counts_from_the_head_down() -> None:
         depth("jsqa.hubert.encoder.pos_conv_embed.conv.bias", 12) == depth("jsqa.hubert.masked_spec_embed", 12) == 13
     )
     assert depth("head.dense.bias", 12) == depth("jsqa.pooling.attention.0.weight", 12) == 0
+    assert [depth("jsqa.hubert.encoder.layer_norm.bias", 12, stable) for stable in (False, True)] == [13, 0]
 
 
 def test_early_stopping_keeps_the_best_model(script: ModuleType, corpus: Path, tmp_path: Path) -> None:

@@ -11,14 +11,20 @@ from test_head_start import make, rated_noise
 
 from jsqa_hf import JSQAForMOSRegression
 from jsqa_hf.training import MOSCollator, widen_intervals
+from jsqa_hf.windowed_scores import interval_ends
 
 
 def coverage_of(model: JSQAForMOSRegression, rows: list[dict[str, Any]], collator: MOSCollator) -> float:
-    """Share of the ratings inside the 95 % interval."""
+    """Share of the ratings inside the 95 % interval that scoring gives."""
     batch = collator(rows)
     with torch.no_grad():
         output = model.eval()(batch["input_values"], batch["attention_mask"])
-    return float(((output.scores - batch["labels"]).abs() <= 1.96 * output.variances.sqrt()).float().mean())
+    config = model.config
+    low, high = interval_ends(
+        output.scores.numpy(), output.variances.numpy(), config.mos_score_range, 0.95, config.mos_panel_std
+    )
+    labels = batch["labels"].numpy()
+    return float(((low <= labels) & (labels <= high)).mean())
 
 
 @pytest.mark.parametrize("bias", [-8.0, 4.0])
@@ -37,6 +43,17 @@ def test_too_narrow_and_too_wide_intervals_hold_that_share_afterwards(bias: floa
     torch.testing.assert_close(after, scores)
     # Again there is nothing left to do.
     assert widen_intervals(model, rows, collator, coverage=coverage)["mos"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("clips", [4, 20])
+@pytest.mark.parametrize("panel_std", [0.0, 0.3])
+def test_no_clip_that_should_be_held_falls_outside_by_rounding(clips: int, panel_std: float):
+    rows = rated_noise(clips)
+    model, collator = make(mos_panel_std=panel_std)
+    with torch.no_grad():
+        model.head.output.bias[1] = -8
+    widen_intervals(model, rows, collator)
+    assert coverage_of(model, rows, collator) >= 0.95
 
 
 def test_an_output_that_nobody_rated_stays_as_it_is():

@@ -13,6 +13,7 @@ from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 from scipy import stats
 from torch.nn import functional as F
 
+from jsqa_hf import losses
 from jsqa_hf.losses import LadderLabels, contrastive_loss, jnd_margin_loss, jnd_preference_loss, nt_xent
 from jsqa_hf.mos_losses import mos_loss
 
@@ -111,6 +112,15 @@ def test_outputs_without_a_rating_do_not_count(kind):
     torch.testing.assert_close(loss, mos_loss(mean[:, :1], variance[:, :1], labels[:, :1], kind))
     loss.backward()
     assert mean.grad[:, 1].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_ids_of_different_processes_differ_in_any_type(dtype, monkeypatch):
+    monkeypatch.setattr(losses, "world_size", lambda: 2)
+    monkeypatch.setattr(losses, "gather_with_gradient", lambda tensor: torch.cat([tensor, tensor]))
+    ids = torch.tensor([0, 0, 1, 1], dtype=dtype)
+    gathered = losses.LadderLabels(ids, ids).gather()
+    assert len(gathered.pair_ids.unique()) == len(gathered.content_ids.unique()) == 4
 
 
 def test_an_unknown_loss_is_refused():

@@ -263,6 +263,17 @@ def test_from_backbone_takes_over_pretrained_weights(tmp_path):
             )
 
 
+def test_from_backbone_takes_from_the_backbone_what_the_config_leaves_to_it():
+    hubert = HubertModel(small_config().hubert_config)
+    hubert.config.initializer_range = 0.03
+    plain = JSQAModel.from_backbone(hubert).config
+    same = JSQAModel.from_backbone(hubert, JSQAConfig()).config
+    assert (same.initializer_range, same.level_windows) == (plain.initializer_range, plain.level_windows)
+    assert same.initializer_range == 0.03 != JSQAConfig().initializer_range
+    # What is said holds, whether or not it is what another backbone would give.
+    assert JSQAModel.from_backbone(hubert, JSQAConfig(initializer_range=0.1)).config.initializer_range == 0.1
+
+
 def test_from_backbone_leaves_the_backbone_and_the_config_alone():
     hubert: HubertModel = build(JSQAModel).hubert
     hubert.config.layerdrop = 0.1

@@ -84,6 +84,28 @@ def test_agreement_of_batches_that_cannot_tell_is_0_and_has_finite_gradients() -
     assert float(concordance_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [3.0]]))) == pytest.approx(0)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_clip_of_weight_2_agrees_as_two_clips_would_and_one_of_weight_0_as_none(seed: int) -> None:
+    mean, _, labels = ratings(seed)
+    weights = torch.ones(len(labels))
+    weights[0], weights[1] = 2.0, 0.0
+    chosen = [0, 0, *range(2, len(labels))]
+    weighted = concordance_loss(mean, labels, weights)
+    assert float(weighted) == pytest.approx(float(concordance_loss(mean[chosen], labels[chosen])), rel=1e-4, abs=1e-6)
+    ranked = rank_loss(mean, labels, weights=weights)
+    assert float(ranked) == pytest.approx(float(rank_loss(mean[chosen], labels[chosen])), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("rating", [2.7, 3.3, 4.1])
+@pytest.mark.parametrize("clips", [3, 7, 11])
+def test_an_output_of_equal_ratings_does_not_count_in_the_concordance(rating: float, clips: int) -> None:
+    labels = torch.stack([torch.full((clips,), rating), torch.linspace(1, 5, clips)], dim=-1)
+    assert float(concordance_loss(labels.flip(0) + 0.1, labels)) == pytest.approx(
+        float(concordance_loss(labels[:, 1:].flip(0) + 0.1, labels[:, 1:]))
+    )
+
+
 def test_vote_weights_rise_from_the_half_to_1_and_unknown_ones_weigh_1() -> None:
     weights = vote_weights(torch.tensor([4.0, 1e6, NAN, 1.0]), 4.0)
     assert weights.tolist() == pytest.approx([0.5, 1.0, 1.0, 0.2], abs=1e-5)

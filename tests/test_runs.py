@@ -209,6 +209,18 @@ def test_workers_outlive_a_signal_until_the_run_is_over():
     assert worker.exitcode == 0
 
 
+def test_workers_of_two_collators_end_together():
+    training = SteadyWorkers(sum)
+    evaluation = training.beside(sum)
+    batches = iter(DataLoader(Number(), batch_size=2, num_workers=1, collate_fn=evaluation, prefetch_factor=1))
+    assert next(batches) == 1
+    (worker,) = batches._workers
+    training.end()
+    worker.terminate()
+    worker.join(timeout=20)
+    assert worker.exitcode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",

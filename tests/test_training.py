@@ -34,6 +34,7 @@ from jsqa_hf.metrics import SpeechQualityMetrics, mos_metrics
 from jsqa_hf.training import (
     ContrastiveCollator,
     MOSCollator,
+    RunArguments,
     parse_arguments,
     repeat_with_index,
 )
@@ -63,6 +64,14 @@ def test_arguments_come_from_a_yaml_file_and_the_command_line_overrides_it(tmp_p
     config.write_text("needed: file\nnumber: 4\nnames: [mos, noisiness]\n")
     (args,) = parse_arguments((ExampleArguments,), [str(config), "--number", "5"])
     assert (args.needed, args.number, args.names) == ("file", 5, ["mos", "noisiness"])
+
+
+def test_one_value_of_several_in_a_yaml_file_needs_no_brackets(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"ratings: nisqa:/data/X\noutput_dir: {tmp_path}\nscore_ranges:\n")
+    args, _ = parse_arguments((script("finetune_mos").FinetuningArguments, RunArguments), [str(config)])
+    assert args.ratings == ["nisqa:/data/X"]
+    assert args.score_ranges is None
 
 
 def test_an_unknown_key_or_flag_is_refused(tmp_path, capsys):

@@ -5,7 +5,8 @@
 
 Writes `metrics.json`, with the figures per clip of those outputs that are rated in this test, `evaluation.json`, with
 those per condition and corpus and the residuals, and `predictions.csv`. Runs with `python`, `accelerate launch` and
-`torchrun`; `jsqa evaluate` gives the same figures without batches of the Trainer.
+`torchrun`. `jsqa evaluate` gives the same figures, without batches of the Trainer, for clips of up to 30 s: longer
+ones it rates in windows, where this script cuts them or, with `--crop none`, rates them at once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transformers import Trainer, TrainingArguments
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json, write_predictions
 from jsqa_hf.evaluation_data import ListeningTest, load_listening_test
-from jsqa_hf.training import MOSCollator, parse_arguments
+from jsqa_hf.training import MOSCollator, parse_arguments, run_script
 from jsqa_hf.windowed_scores import interval_ends
 
 
@@ -114,5 +115,4 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
-    sys.exit(0)
+    sys.exit(run_script(main))

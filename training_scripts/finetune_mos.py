@@ -12,12 +12,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from torch import nn
 from transformers import AutoConfig, EarlyStoppingCallback, HubertConfig, TrainerCallback, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
@@ -30,7 +32,6 @@ from jsqa_hf.training import (
     MOSCollator,
     MOSTrainer,
     RunArguments,
-    WidenIntervals,
     compute_mos_metrics,
     fit_head,
     load_pairs,
@@ -39,6 +40,7 @@ from jsqa_hf.training import (
     prepare_push,
     run_script,
     run_training,
+    widen_intervals,
     with_lengths,
 )
 
@@ -159,7 +161,18 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
         return model
     if args.from_scratch:
         return JSQAForMOSRegression(JSQAConfig.from_pretrained(args.model, **head))
-    return JSQAForMOSRegression.from_pretrained(args.model, dtype=torch.float32, **head)
+    if brings_head(args) and list(config.mos_output_names) != list(args.outputs):
+        raise ValueError(
+            f"{args.model} rates {', '.join(config.mos_output_names)}, not {', '.join(args.outputs)}: give --outputs "
+            "as they are there, or start from a model of stage 1"
+        )
+    # Offsets of other listening tests than those of this run say nothing, whatever their number.
+    model = JSQAForMOSRegression.from_pretrained(args.model, dtype=torch.float32, ignore_mismatched_sizes=True, **head)
+    if list(config.mos_corpora) != head["mos_corpora"]:
+        for parameter in (model.corpus_log_scales, model.corpus_offsets):
+            if parameter is not None:
+                nn.init.zeros_(parameter)
+    return model
 
 
 def brings_head(args: FinetuningArguments) -> bool:
@@ -251,7 +264,7 @@ def choose_best_by(args: FinetuningArguments, training_args: TrainingArguments) 
         training_args.restore_callback_states_from_checkpoint = True
     if training_args.metric_for_best_model is not None:
         # What transformers takes for better is right for `loss` alone.
-        training_args.greater_is_better = training_args.metric_for_best_model.rpartition("_")[2] in ("pcc", "srcc")
+        training_args.greater_is_better = training_args.metric_for_best_model.endswith(("pcc", "srcc", "kendall_tau"))
 
 
 def build_callbacks(args: FinetuningArguments, training_args: TrainingArguments) -> list[TrainerCallback]:
@@ -302,6 +315,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     for name, asked in needs.items():
         if asked is not None and evaluation is None:
             raise ValueError(f"{name} needs --eval_split or --eval_ratings")
+    if args.interval_coverage is not None and not 0 < args.interval_coverage < 1:
+        raise ValueError(f"--interval_coverage must lie between 0 and 1, but is {args.interval_coverage}")
     choose_best_by(args, training_args)
     if training_args.train_sampling_strategy == "group_by_length":
         longest = None if args.crop == "none" else args.max_duration_s
@@ -320,8 +335,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.fit_head and not brings_head(args):
         fit_head(model, train, whole_or_start, seed=training_args.seed)
     callbacks = build_callbacks(args, training_args)
-    if args.interval_coverage is not None:
-        callbacks.append(WidenIntervals(evaluation, whole_or_start, args.interval_coverage))
     trainer = MOSTrainer(
         model=model,
         args=training_args,
@@ -335,7 +348,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         corpus_learning_rate=args.corpus_learning_rate,
         eval_collator=whole_or_start,
     )
-    return run_training(trainer, training_args, args, card)
+    widen = None
+    if args.interval_coverage is not None:
+        options = {"coverage": args.interval_coverage, "batch_size": training_args.eval_batch_size}
+        widen = partial(widen_intervals, model, evaluation, whole_or_start, **options)
+    return run_training(trainer, training_args, args, card, before_saving=widen)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,8 @@ def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
         if new["mos_std"] is None and len(rated) > 1:
             new["mos_std"] = statistics.stdev(rated)
     new["n_votes"] = None if new["n_votes"] is None else round(new["n_votes"])
+    if new["mos"] is not None and new["n_votes"] is not None and new["n_votes"] < 1:
+        raise ValueError(f"n_votes of {file} is {new['n_votes']}, and a rating needs at least one vote")
     return new
 
 

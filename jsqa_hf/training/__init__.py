@@ -10,7 +10,7 @@ from .diagnostics import ContrastiveDiagnostics
 from .head_start import fit_head
 from .hub import prepare_push
 from .hub_trainer import HubTrainer
-from .interval_width import WidenIntervals, widen_intervals
+from .interval_width import widen_intervals
 from .lengths import with_lengths
 from .mos import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer, on_scale
 from .run_card import CardArguments
@@ -28,7 +28,6 @@ __all__ = [
     "MOSCollator",
     "MOSTrainer",
     "RunArguments",
-    "WidenIntervals",
     "calibrate_model",
     "compute_mos_metrics",
     "fit_head",

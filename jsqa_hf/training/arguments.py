@@ -68,6 +68,9 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
         for action in parser._actions:
             if action.dest in values:
                 action.required = False
+                if action.nargs in ("+", "*") and not isinstance(values[action.dest], list):
+                    # One value of several that there may be; a text would be read letter by letter.
+                    values[action.dest] = None if values[action.dest] is None else [values[action.dest]]
         parser.set_defaults(**values)
     *parsed, unused = parser.parse_args_into_dataclasses(
         words, return_remaining_strings=True, look_for_args_file=False

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..modeling_jsqa import JSQAForMOSRegression
 from .mos import MOSCollator
 from .predictions import Predictions, predict
 
 # Standard deviations on either side of the mean that hold 95 % of a normal distribution.
-DEVIATIONS_OF_95_PERCENT = 1.96
+DEVIATIONS_OF_95_PERCENT = NormalDist().inv_cdf(0.975)
 # Of the logit of the variance: a factor of about 1,000 on the standard deviation, more than any model needs.
 _LARGEST_SHIFT = 14.0
+# Beyond the least shift, so that rounding does not put the last clip that it holds outside again.
+_MARGIN = 1e-3
 
 
 def widen_intervals(
@@ -59,12 +61,13 @@ def interval_shifts(model: JSQAForMOSRegression, predictions: Predictions, cover
     span = model.head.high - model.head.low
     errors = np.abs(predictions.scores - predictions.labels) / span
     # The inverse of what the head makes of its output.
+    panel = (model.config.mos_panel_std / span) ** 2
     logits = logit(((predictions.variances / span**2 - 1e-4) / (0.25 - 1e-4)).clip(1e-9, 1 - 1e-9))
     shifts = {}
     for column, name in enumerate(model.config.mos_output_names):
         known = np.isfinite(errors[:, column])
         if known.any():
-            shifts[name] = _shift(errors[known, column], logits[known, column], coverage)
+            shifts[name] = _shift(errors[known, column], logits[known, column], coverage, panel)
     return shifts
 
 
@@ -76,37 +79,18 @@ def shift_intervals(model: JSQAForMOSRegression, shifts: Mapping[str, float]) ->
             model.head.output.bias[len(names) + names.index(name)] += shift
 
 
-def _shift(errors: NDArray[np.float64], logits: NDArray[np.float64], coverage: float) -> float:
-    """The least shift with which that share of the errors, in units of the range, lies inside."""
+def _shift(errors: NDArray[np.float64], logits: NDArray[np.float64], coverage: float, panel: float) -> float:
+    """The least shift with which that share of the errors, in units of the range, lies inside.
+
+    `panel` is the variance between panels, in the same units squared, which scores have besides.
+    """
 
     def covered(shift: float) -> float:
-        deviations = np.sqrt(1e-4 + (0.25 - 1e-4) * expit(logits + shift))
+        deviations = np.sqrt(1e-4 + (0.25 - 1e-4) * expit(logits + shift) + panel)
         return float(np.mean(errors <= DEVIATIONS_OF_95_PERCENT * deviations))
 
     low, high = -_LARGEST_SHIFT, _LARGEST_SHIFT
     while high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (low, middle) if covered(middle) >= coverage else (middle, high)
-    return high
-
-
-class WidenIntervals(TrainerCallback):
-    """Does so when training ends, before the model is saved; after a resumed run it comes to the same.
-
-    Args:
-        rated: dataset of clips that are not trained on.
-        collator: for them.
-        coverage: share of the ratings to hold.
-    """
-
-    def __init__(self, rated: Any, collator: MOSCollator, coverage: float) -> None:
-        if not 0 < coverage < 1:
-            raise ValueError(f"interval_coverage must lie between 0 and 1, got {coverage}")
-        self.rated, self.collator, self.coverage = rated, collator, coverage
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        widen_intervals(
-            kwargs["model"], self.rated, self.collator, coverage=self.coverage, batch_size=args.eval_batch_size
-        )
+    return high + _MARGIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -226,7 +226,7 @@ class MOSTrainer(HubTrainer):
         *args: Any,
         layer_decay: float = 1.0,
         corpus_learning_rate: float = 0.01,
-        eval_collator: MOSCollator | None = None,
+        eval_collator: Callable[..., Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if not 0 < layer_decay <= 1:
@@ -268,12 +268,13 @@ class MOSTrainer(HubTrainer):
         optimizer = super().create_optimizer(model)
         trained: Any = self.model if model is None else model
         names = {id(parameter): name for name, parameter in trained.named_parameters()}
-        layers = trained.config.hubert_config.num_hidden_layers
+        hubert = trained.config.hubert_config
+        layers, stable = hubert.num_hidden_layers, hubert.do_stable_layer_norm
         groups: dict[tuple[int, float, float], dict[str, Any]] = {}
         for number, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
                 name = names[id(parameter)]
-                rate, decay = group["lr"] * self.layer_decay ** depth(name, layers), group["weight_decay"]
+                rate, decay = group["lr"] * self.layer_decay ** depth(name, layers, stable), group["weight_decay"]
                 if name.startswith("corpus_"):
                     rate, decay = self.corpus_learning_rate, 0.0
                 new = {**group, "params": [], "lr": rate, "weight_decay": decay}
@@ -282,13 +283,21 @@ class MOSTrainer(HubTrainer):
         return optimizer
 
 
-def depth(name: str, layers: int) -> int:
-    """How many parts lie above that of a parameter: 0 for the head, `layers` for the first Transformer layer."""
+def depth(name: str, layers: int, stable_layer_norm: bool = False) -> int:
+    """How many parts lie above that of a parameter: 0 for the head, `layers` for the first Transformer layer.
+
+    Args:
+        name: of the parameter.
+        layers: number of Transformer layers.
+        stable_layer_norm: whether the normalisation of the encoder comes after its layers instead of before.
+    """
     if not name.startswith("jsqa."):
         return 0
     layer = re.search(r"encoder\.layers\.(\d+)\.", name)
     if layer is not None:
         return layers - int(layer[1])
+    if stable_layer_norm and "encoder.layer_norm." in name:
+        return 0
     # The mix of the layers and the pooling are next to the head; all else feeds the first layer.
     return 0 if re.match(r"jsqa\.(layer_weights|pooling)", name) else layers + 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shutil
 import sys
@@ -15,23 +14,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
+from ..evaluation import write_json
 from ..metrics import mos_metrics
 from .checkpoints import CheckpointSealer, checkpoint_folder, find_checkpoint, why_incomplete
 from .hub_trainer import HubTrainer
+from .mos import MOSTrainer
 from .record import RunRecord
 from .signals import SteadyWorkers, StopOnSignal
 
 
 def compute_mos_metrics(output_names: Sequence[str]) -> Any:
-    """A `compute_metrics` function for Trainer: [`mos_metrics`] per rated output, under its name if several."""
+    """A `compute_metrics` function for Trainer: [`mos_metrics`] per output, under its name if there are several.
+
+    Those of outputs with less than two ratings, which a correlation needs, are left out.
+    """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         scores, labels = prediction.predictions[0], np.asarray(prediction.label_ids)
         results: dict[str, float] = {}
         for column, name in enumerate(output_names):
-            if np.isnan(labels[:, column]).all():
+            if np.isfinite(labels[:, column]).sum() < 2:
                 continue
             metrics = mos_metrics(scores[:, column], labels[:, column])
             prefix = "" if len(output_names) == 1 else f"{name}_"
@@ -41,7 +46,9 @@ def compute_mos_metrics(output_names: Sequence[str]) -> Any:
     return compute
 
 
-def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> dict[str, float]:
+def run_training(
+    trainer: Trainer, args: TrainingArguments, *arguments: Any, before_saving: Callable[[], Any] | None = None
+) -> dict[str, float]:
     """Train, resuming from the last whole checkpoint in the output folder if there is one; save model and metrics.
 
     A run that ended anyhow goes on when it is started again with the same arguments, and ends with the weights that
@@ -53,6 +60,7 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
         trainer: built with `args`.
         args: `resume_from_checkpoint` names another checkpoint to go on from, which is then trusted.
         arguments: further dataclasses of arguments, for the record.
+        before_saving: called when all steps are done, before the model is evaluated and saved; not after a signal.
 
     Returns:
         All metrics, also in `metrics.json` in the output folder.
@@ -72,19 +80,25 @@ def run_training(trainer: Trainer, args: TrainingArguments, *arguments: Any) -> 
     if isinstance(trainer, HubTrainer):
         trainer.run_arguments = arguments
     stop = StopOnSignal()
-    initial = args.eval_on_start
+    initial, save_total_limit = args.eval_on_start, args.save_total_limit
     trainer.add_callback(stop)
-    trainer.add_callback(CheckpointSealer(args.save_total_limit))
+    trainer.add_callback(CheckpointSealer(save_total_limit))
     args.save_total_limit = None
     # The start was evaluated when the run began, and early stopping would count it twice.
     args.eval_on_start = args.eval_on_start and checkpoint is None
     trainer.data_collator = workers = SteadyWorkers(trainer.data_collator)
+    if isinstance(trainer, MOSTrainer) and trainer.eval_collator is not None:
+        trainer.eval_collator = workers.beside(trainer.eval_collator)
     try:
         with stop:
             metrics = _train(trainer, args, checkpoint)
         if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
             record.end(f"stopped by {stop.name}", last_step=trainer.state.global_step)
             raise SystemExit(stop.exit_code)
+        # As they were given, for whoever reads them beside the model.
+        args.save_total_limit, args.eval_on_start = save_total_limit, initial
+        if before_saving is not None:
+            before_saving()
         _save(trainer, args, metrics, initial)
     except Exception:
         record.end("failed", last_step=trainer.state.global_step, error=traceback.format_exc())
@@ -126,9 +140,12 @@ def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], 
     # There is none where `dataloader_drop_last` leaves no whole batch to evaluate on.
     if initial and evaluations:
         metrics["initial_eval_loss"] = evaluations[0]
-    if trainer.eval_dataset is not None:
-        metrics |= trainer.evaluate()
-    trainer.save_model()
+    try:
+        if trainer.eval_dataset is not None:
+            metrics |= trainer.evaluate()
+    finally:
+        # What was learned outlives an evaluation that fails.
+        trainer.save_model()
     trainer.save_state()
     if trainer.is_world_process_zero():
         write_metrics(Path(str(args.output_dir)) / "metrics.json", metrics)
@@ -145,7 +162,7 @@ def run_script(main: Callable[[], Any]) -> int:
     code = 0
     try:
         main()
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, StrictDataclassError) as error:
         print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         return 1
     except SystemExit as error:
@@ -178,6 +195,9 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error).strip()
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        # The error of the configuration itself, without the name of the validator.
+        text = str(error.__cause__)
     if "Original Traceback" in text:
         # torch appends the traceback of the worker, which ends with the error and its message.
         kind = text.partition("Caught ")[2].partition(" ")[0]
@@ -186,6 +206,5 @@ def one_line(error: BaseException) -> str:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write metrics as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(metrics), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Write metrics as JSON, in the order of their names; see [`write_json`]."""
+    write_json(path, metrics, sort_keys=True)

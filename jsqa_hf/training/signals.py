@@ -116,6 +116,12 @@ class SteadyWorkers:
             self._steady = True
         return self.collator(rows)
 
+    def beside(self, collator: Any) -> SteadyWorkers:
+        """The same for the workers of another collator, which end together with these."""
+        other = SteadyWorkers(collator)
+        other._over = self._over
+        return other
+
     def end(self) -> None:
         """Have signals end the workers from now on: on exit, Python waits for those that it has told to end."""
         self._over.value = 1

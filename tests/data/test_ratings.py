@@ -41,6 +41,14 @@ def test_the_scale_of_a_table_is_its_own_and_that_of_a_corpus_is_known(tmp_path:
     assert load_mos("pstn", tmp_path, score_range=(0, 5))["mos"][:] == [0.5]
 
 
+def test_a_rating_without_a_vote_is_refused_and_none_without_a_vote_is_not(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,3,4", "b.wav,,0", header="file,mos,n_votes")
+    assert load_mos("csv", path)["n_votes"][:] == [4, 0]
+    path = table(tmp_path, "a.wav,3,0", "b.wav,2,4", header="file,mos,n_votes")
+    with pytest.raises(ValueError, match="n_votes of a.wav is 0, and a rating needs at least one vote"):
+        load_mos("csv", path)
+
+
 def test_votes_outside_the_scale_are_found(tmp_path: Path) -> None:
     path = table(tmp_path, "a.wav,3,6", header="file,one,two")
     with pytest.raises(ValueError, match="a vote of a.wav is 6"):
