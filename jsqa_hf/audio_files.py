@@ -46,8 +46,8 @@ def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str |
             - `-`, which reads such inputs from standard input, one per line.
 
     Yields:
-        Paths, or `NothingFound` for a folder without audio and a pattern without match. A path that doesn't exist is
-        given as it is, for whoever opens it to report.
+        Paths, or `NothingFound` for a folder without audio or that can't be opened, and a pattern without match. A
+        path that doesn't exist is given as it is, for whoever opens it to report.
     """
     for given in inputs:
         source = os.fspath(given)
@@ -74,6 +74,8 @@ def _or_nothing(
 
 
 def _lines_of_stdin() -> Iterator[str]:
+    if sys.stdin is None:
+        return
     try:
         # Python ends with a crash while another thread waits inside its own `sys.stdin`.
         stream: IO[bytes] = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  closed below
@@ -91,9 +93,10 @@ def _is_audio_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_EXTENSIONS
 
 
-def _search_folder(folder: str) -> Iterator[str]:
+def _search_folder(folder: str) -> Iterator[str | NothingFound]:
     visited: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    errors: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=errors.append, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         status = os.stat(parent)
         if (status.st_dev, status.st_ino) in visited:
@@ -101,6 +104,8 @@ def _search_folder(folder: str) -> Iterator[str]:
             continue
         visited.add((status.st_dev, status.st_ino))
         yield from (os.path.join(parent, name) for name in sorted(names) if _is_audio_name(name))
+    for error in errors:
+        yield NothingFound(os.fspath(error.filename), f"can't be opened: {error.strerror}")
 
 
 def _match_pattern(pattern: str) -> Iterator[str]:

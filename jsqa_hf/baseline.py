@@ -162,24 +162,31 @@ def write_baseline(path: str | os.PathLike[str], mos: Mapping[str, float], finge
     os.replace(draft, path)
 
 
-def read_baseline(path: str | os.PathLike[str], names: Iterable[str]) -> Baseline:
+def read_baseline(
+    path: str | os.PathLike[str], names: Iterable[str], folder: str | os.PathLike[str] | None = None
+) -> Baseline:
     """Read a baseline.
 
     Args:
         path: what `write_baseline` wrote, or results of `jsqa score` (`.csv`, `.jsonl` or `.parquet`). In results,
             files are named as they were given there; the folder in front of the names of this run is taken off.
         names: files of this run, relative to its folder.
+        folder: of this run, which tells what was meant where results hold files of these names in several folders.
 
     Raises:
-        ValueError: it is neither, or holds no scores.
+        ValueError: it is neither, holds no scores, or does not tell which of several folders is that of this run.
         OSError: the file can't be read.
     """
     path = Path(path)
     format_name = path.suffix.lower().removeprefix(".")
     if format_name in ("csv", "jsonl", "parquet"):
-        scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name)}
+        scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name, whole=False)}
         mos = {PurePath(file).as_posix(): value for file, value in scored.items() if value is not None}
-        baseline = Baseline(_without_folder(mos, set(names)), _fingerprint_beside(path))
+        where = None if folder is None else PurePath(os.path.abspath(folder)).as_posix()
+        try:
+            baseline = Baseline(_without_folder(mos, set(names), where), _fingerprint_beside(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     else:
         baseline = _read_json(path)
     if not baseline.mos:
@@ -206,8 +213,8 @@ def _fingerprint_beside(path: Path) -> str | None:
         return None
 
 
-def _without_folder(mos: dict[str, float], names: set[str]) -> dict[str, float]:
-    """Names relative to the folder with which most of them are names of this run."""
+def _without_folder(mos: dict[str, float], names: set[str], folder: str | None) -> dict[str, float]:
+    """Names relative to the folder of this run, else to the one with which most of them are names of this run."""
     folders: Counter[str] = Counter()
     for file in mos:
         parts = file.split("/")
@@ -216,5 +223,16 @@ def _without_folder(mos: dict[str, float], names: set[str]) -> dict[str, float]:
                 folders["".join(f"{part}/" for part in parts[:depth])] += 1
     if not folders:
         return mos
-    folder = max(folders, key=lambda name: (folders[name], -len(name)))
-    return {file.removeprefix(folder): value for file, value in mos.items()}
+    this = [name for name in folders if folder is not None and name and f"{folder}/".endswith(f"/{name.lstrip('/')}")]
+    if not this:
+        most = max(folders.values())
+        this = sorted((name for name in folders if folders[name] == most), key=len)
+        if any(not name.startswith(this[0]) for name in this):
+            there = ", ".join(name or "." for name in sorted(this))
+            raise ValueError(
+                f"files of these names are there in several folders, {there}, of which none is the one that is "
+                "checked: keep the rows of one"
+            )
+        this = this[:1]
+    chosen = max(this, key=len)
+    return {file.removeprefix(chosen): value for file, value in mos.items() if file.startswith(chosen)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
-from .cli_output import complain, only_our_messages, open_output
+from .cli_output import check_output, complain, only_our_messages, open_output
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -101,10 +101,7 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     if arguments.alpha is not None and not 0 < arguments.alpha < 1:
         raise UsageError(f"--alpha must lie between 0 and 1, such as 0.05, but is {arguments.alpha}")
     for option in ("junit", "json", "save_baseline"):
-        path = getattr(arguments, option)
-        # Before many files are rated for nothing.
-        if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
-            raise UsageError(f"--{option.replace('_', '-')} {printable(path)}: no file can be written there")
+        check_output(f"--{option.replace('_', '-')}", getattr(arguments, option))
 
 
 def _options(arguments: argparse.Namespace, rater: WindowRater) -> GateOptions:
@@ -127,12 +124,13 @@ def _find(folder: str) -> dict[str, str]:
     """Path of each file by its name relative to the folder, with `/`."""
     from .audio_files import NothingFound, find_audio_files
 
-    found = list(find_audio_files([folder]))
-    paths = [path for path in found if not isinstance(path, NothingFound)]
-    if not paths:
-        # A gate that nothing passed through is not passed.
-        raise UsageError(f"{printable(folder)}: there are no audio files in this folder")
-    return {Path(os.path.relpath(path, folder)).as_posix(): path for path in paths}
+    names = {}
+    for path in find_audio_files([folder]):
+        if isinstance(path, NothingFound):
+            # A gate that nothing, or not all, passed through is not passed.
+            raise UsageError(f"{printable(path.source)}: {path.reason}")
+        names[Path(os.path.relpath(path, folder)).as_posix()] = path
+    return names
 
 
 def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerprint: str) -> Baseline | None:
@@ -141,7 +139,7 @@ def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerp
     if arguments.baseline is None:
         return None
     try:
-        baseline = read_baseline(arguments.baseline, names)
+        baseline = read_baseline(arguments.baseline, names, arguments.folder)
     except (OSError, ValueError) as error:
         raise UsageError(f"--baseline: {one_line(error)}") from error
     if baseline.fingerprint is not None and baseline.fingerprint != fingerprint:

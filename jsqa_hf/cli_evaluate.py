@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
-from .cli_output import complain, only_our_messages
+from .cli_output import check_output, complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ the votes) and distortion. RMSE* needs n_votes and mos_std.
 
 exit code: 0 if all files were rated, 1 if some were not (the reason is on stderr), 2 for wrong usage
 """
+
+
+# Without matplotlib, which is loaded after the clips were rated, nobody knows what it can write.
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def add_evaluate_parser(subparsers: Any) -> None:
@@ -72,6 +76,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """Rate the clips, compare, print and save; returns the exit code."""
     if arguments.resamples < 0:
         raise UsageError(f"--resamples must be at least 0, but is {arguments.resamples}")
+    for option in ("json", "plot", "predictions"):
+        data = [arguments.data, arguments.data.partition(":")[2]]
+        check_output(f"--{option}", getattr(arguments, option), data, new_folder=True)
+    if arguments.plot and os.path.splitext(arguments.plot)[1].lower() not in PLOT_SUFFIXES:
+        raise UsageError(f"--plot {printable(arguments.plot)}: its name must end in {', '.join(PLOT_SUFFIXES)}")
     with only_our_messages(of_transformers=not rates_without_torch(arguments)):
         try:
             failed = _evaluate(arguments)

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TextIO
 
+from .audio_files import AUDIO_EXTENSIONS
 from .cli_errors import UsageError
 from .score_formats import printable
 
-__all__ = ["complain", "only_our_messages", "open_output"]
+__all__ = ["check_output", "complain", "only_our_messages", "open_output"]
 
 
 def complain(message: str) -> None:
     """Tell the user on stderr."""
     print(f"jsqa: {message}", file=sys.stderr, flush=True)
+
+
+def check_output(option: str, path: str | None, inputs: Iterable[str] = (), *, new_folder: bool = False) -> None:
+    """Refuse, before anything is rated, to write where nothing can be written, or over audio or an input.
+
+    Args:
+        option: that names the file.
+        path: of the file; None if the option was not given.
+        inputs: what is read, as far as these are paths.
+        new_folder: whether its folder will be made if it is not there.
+
+    Raises:
+        UsageError: in these cases.
+    """
+    if path is None:
+        return
+    where = f"{option} {printable(path)}"
+    if path == "-":
+        raise UsageError(f"{where}: give the name of a file")
+    if os.path.splitext(path)[1].lower() in AUDIO_EXTENSIONS:
+        raise UsageError(f"{where} is the name of an audio file, which would be overwritten")
+    if any(os.path.realpath(path) == os.path.realpath(one) for one in inputs if not os.path.isdir(one)):
+        raise UsageError(f"{where} is one of the inputs")
+    if os.path.isdir(path) or not (new_folder or os.path.isdir(os.path.dirname(path) or ".")):
+        raise UsageError(f"{where}: no file can be written there")
 
 
 @contextmanager

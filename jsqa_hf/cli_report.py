@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
-from .cli_output import complain, only_our_messages
+from .cli_output import check_output, complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def run_report(arguments: argparse.Namespace) -> int:
         raise UsageError("give either files and folders to rate, or --scores with a file of results")
     if arguments.root and not arguments.scores:
         raise UsageError("--root tells where the files in --scores lie; without --scores, give the folder itself")
+    _check_before_rating(arguments)
     with only_our_messages(of_transformers=not rates_without_torch(arguments)):
         try:
             results, options = _results_and_options(arguments)
@@ -77,6 +78,23 @@ def run_report(arguments: argparse.Namespace) -> int:
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise UsageError(one_line(error)) from error
     return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _check_before_rating(arguments: argparse.Namespace) -> None:
+    check_output("--output", arguments.output, [*arguments.paths, *([arguments.scores] if arguments.scores else [])])
+    if arguments.plots and os.path.lexists(arguments.plots) and not os.path.isdir(arguments.plots):
+        raise UsageError(f"--plots {printable(arguments.plots)} is not a folder")
+    if arguments.group_column is not None and not arguments.scores:
+        raise UsageError("--group-column names a column of --scores, which isn't given")
+    if arguments.group_level is not None and arguments.group_level < 1:
+        raise UsageError(f"--group-level must be at least 1, but is {arguments.group_level}")
+    if arguments.group_pattern is not None:
+        from .groups import pattern_groups
+
+        try:
+            pattern_groups([], arguments.group_pattern)
+        except ValueError as error:
+            raise UsageError(f"--group-pattern {error}") from error
 
 
 def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, ReportOptions]:
@@ -132,6 +150,9 @@ def _write(arguments: argparse.Namespace, results: Results, options: ReportOptio
     names = _display_names([file.file for file in results.files], arguments)
     groups = _groups(arguments, results, names)
     write_report(arguments.output, results, names, groups, options)
+    for file in results.files:
+        if not file.scores:
+            complain(f"{printable(file.file)}: {printable(file.error or 'has no score')}")
     failed = sum(not file.scores for file in results.files)
     size_mb = os.path.getsize(arguments.output) / 1e6
     print(f"{printable(arguments.output)}: {len(names) - failed} of {len(names)} files rated, {size_mb:.1f} MB")
@@ -162,7 +183,4 @@ def _groups(arguments: argparse.Namespace, results: Results, names: list[str]) -
             known = sorted({key for values in results.metadata.values() for key in values})
             raise ValueError(f"--group-column {column!r} is none of the columns of text {known} in --scores")
         return [results.metadata.get(file.file, {}).get(column) or NO_GROUP for file in results.files]
-    level = 1 if arguments.group_level is None else arguments.group_level
-    if level < 1:
-        raise ValueError(f"--group-level must be at least 1, but is {level}")
-    return folder_groups(names, level)
+    return folder_groups(names, 1 if arguments.group_level is None else arguments.group_level)

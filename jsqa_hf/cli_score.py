@@ -18,7 +18,7 @@ from .cli_options import (
     rates_without_torch,
     shows_progress,
 )
-from .cli_output import complain, only_our_messages, open_output
+from .cli_output import check_output, complain, only_our_messages, open_output
 from .score_formats import FORMATS, make_writer, printable
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ examples:
 Exit code: 0 if all files were rated, 1 if some were not (the reason is on stderr and in the column 'error'), 2 for
 wrong usage, 130 if interrupted.
 """
+
+
+# What their names promise is not what is written.
+_OTHER_FORMATS = (".json", ".tsv", ".xls", ".xlsx", ".html", ".xml")
 
 
 def add_score_parser(subparsers: Any) -> None:
@@ -67,7 +71,10 @@ def add_score_parser(subparsers: Any) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="rate files again that have an error in --output")
     parser.add_argument("--curve", action="store_true", help="quality over time, too; as jsonl or parquet")
     parser.add_argument(
-        "--curve-step", type=float, metavar="S", help="length of its steps in seconds (default: 1; implies --curve)"
+        "--curve-step",
+        type=float,
+        metavar="S",
+        help="length of its steps in seconds, at most 4 (default: 1; implies --curve)",
     )
     parser.add_argument(
         "--num-workers",
@@ -146,11 +153,10 @@ def _is_kept(arguments: argparse.Namespace, format_name: str) -> bool:
 
 
 def _check_output(arguments: argparse.Namespace, format_name: str) -> None:
-    from .audio_files import AUDIO_EXTENSIONS
-
     output = arguments.output
-    if output and os.path.splitext(output)[1].lower() in AUDIO_EXTENSIONS:
-        raise UsageError(f"--output {printable(output)} is the name of an audio file, not of a table")
+    check_output("--output", output, arguments.paths)
+    if format_name == "table" and output and os.path.exists(f"{output}.meta.json"):
+        raise UsageError(f"--output {printable(output)} holds results, which a table would replace: name another file")
     if format_name == "parquet" and not _is_kept(arguments, format_name):
         raise UsageError("Parquet needs --output FILE, with a name that is not a folder or a device")
     if arguments.curve and format_name not in ("jsonl", "parquet"):
@@ -273,6 +279,10 @@ def _finished(results: Any, interruption: KeyboardInterrupt) -> Iterator[FileSco
 
 def _default_format(output: str | None) -> str:
     if output is None:
+        if sys.stdout is None:
+            raise UsageError("standard output is closed: give --output FILE")
         return "table" if sys.stdout.isatty() else "csv"
     suffix = Path(output).suffix.lower()
+    if suffix in _OTHER_FORMATS:
+        raise UsageError(f"--output {printable(output)}: name it .csv, .jsonl or .parquet, or give --format")
     return suffix[1:] if suffix in (".jsonl", ".parquet") else "csv"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .data import load_mos, parse_mos_source, with_labels
+from .data import DIMENSIONS, load_mos, parse_mos_source, with_labels
 from .evaluation import RatedClips
 from .training import on_scale
 
@@ -118,8 +119,17 @@ def load_listening_test(
     given = None if score_range is None else (float(score_range[0]), float(score_range[1]))
     wanted = (float(model_range[0]), float(model_range[1]))
     check = "exists" if must_exist else None
-    rated = load_mos(*parse_mos_source(source), split=split, score_range=given, check=check)  # type: ignore[arg-type]
     names = list(columns or output_names)
+    load = partial(load_mos, *parse_mos_source(source), split=split, score_range=given, check=check)  # type: ignore[arg-type]
+    try:
+        rated = load()
+    except ValueError:
+        own = {name: column for name, column in zip(output_names, names, strict=True) if name != column}
+        if not own or not set(own) <= set(DIMENSIONS):
+            raise
+        # A table whose only ratings are in columns of other names.
+        rated = load(columns=own)
+        names = [name if name in own else column for name, column in zip(output_names, names, strict=True)]
     rated = with_labels(rated, names)
     if given is None:
         return ListeningTest(rated, output_names, names, 1.0)

@@ -91,7 +91,7 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
                 - an `AudioDecoder`, an element of a column `Audio()`;
                 - an `AudioStream` of `jsqa_hf.audio`.
             kwargs: `window_s` in seconds (default 30, at least 0.1), `confidence` of the interval (default 0.95),
-                `curve` for quality over time (default False), `curve_step_s` in seconds (default 1, at least 0.1),
+                `curve` for quality over time (default False), `curve_step_s` in seconds (default 1, 0.1 to 4),
                 `batch_size` and `num_workers` as in every transformers pipeline.
 
         Returns:

@@ -26,12 +26,14 @@ def file_key(file: str, format_name: str) -> str:
     return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
-def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[FileScore]:
-    """Read results, row by row. A last row that was cut off, by a kill or a full disk, is left out.
+def read_scores(path: str | os.PathLike[str], format_name: str, *, whole: bool = True) -> Iterator[FileScore]:
+    """Read results, row by row.
 
     Args:
         path: what `jsqa score` wrote.
         format_name: `"csv"`, `"jsonl"` or `"parquet"`.
+        whole: leave out a last row without the end of its line, which a kill or a full disk cut off; some editors
+            leave it without, too.
 
     Raises:
         ValueError: a row can't be read; the message names the file and the row.
@@ -39,7 +41,7 @@ def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[File
     """
     read = 0
     try:
-        for _, row in read_rows(path, format_name, whole=True):
+        for _, row in read_rows(path, format_name, whole=whole):
             if format_name == "csv" and None in (*row, *row.values()):
                 raise ValueError("has more or fewer cells than there are columns")
             yield _file_score(row)

@@ -180,10 +180,10 @@ class SpeechScorer:
     Example:
 
     ```python
-    >>> from datasets import Audio, load_dataset
-    >>> from jsqa_hf.scoring import SpeechScorer
+    >>> from datasets import Dataset
+    >>> from jsqa_hf.scoring import SpeechScorer, find_audio_files
 
-    >>> speech = load_dataset("audiofolder", data_dir="calls", split="train").cast_column("audio", Audio(decode=False))
+    >>> speech = Dataset.from_dict({"audio": list(find_audio_files(["calls/"]))})
     >>> speech.map(SpeechScorer("audio"), batched=True)["mos"]
     ```
     """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .audio import AudioStream
 from .audio_inputs import open_input
 from .windowed_scores import WeightedMean, as_scores, curve_of
-from .windows import Window, Windower
+from .windows import CURVE_WINDOW_S, Window, Windower
 
 __all__ = ["MAXIMUM_DURATION_S", "MODEL_INPUTS", "SILENCE_DBFS", "WINDOW_S", "WindowRater", "available_cores"]
 
@@ -117,13 +117,15 @@ class WindowRater(ABC):
             ValueError: one is out of range.
         """
         preprocess_parameters: dict[str, Any] = {}
-        for name, seconds, lowest in (
-            ("window_s", window_s, _MINIMUM_WINDOW_S),
-            ("curve_step_s", curve_step_s, _MINIMUM_STEP_S),
+        # A step is rated by the window around its middle, so that a longer one would not be heard as a whole.
+        for name, seconds, lowest, highest in (
+            ("window_s", window_s, _MINIMUM_WINDOW_S, math.inf),
+            ("curve_step_s", curve_step_s, _MINIMUM_STEP_S, CURVE_WINDOW_S),
         ):
             if seconds is not None:
-                if not lowest <= seconds < math.inf:
-                    raise ValueError(f"`{name}` must be at least {lowest} seconds, but is {seconds}")
+                if not lowest <= seconds <= highest or math.isinf(seconds):
+                    most = "" if math.isinf(highest) else f" and at most {highest}"
+                    raise ValueError(f"`{name}` must be at least {lowest}{most} seconds, but is {seconds}")
                 preprocess_parameters[name] = float(seconds)
         if curve is not None:
             preprocess_parameters["curve"] = bool(curve)

@@ -194,6 +194,19 @@ def test_the_folder_of_a_table_of_scores_is_taken_off(
     assert baseline.fingerprint is None
 
 
+def test_of_several_folders_with_the_same_names_the_one_that_is_checked_counts(tmp_path: Path) -> None:
+    table = tmp_path / "s.csv"
+    rows = [f"out/{system}/{name}.wav,{mos},{mos},{mos},1," for system, mos in (("a", 3), ("b", 4)) for name in "xy"]
+    table.write_text("\n".join(["file,mos,mos_low,mos_high,duration_s,error", *rows]))
+    names = ["x.wav", "y.wav"]
+    assert read_baseline(table, names, tmp_path / "out" / "b").mos == {"x.wav": 4.0, "y.wav": 4.0}
+    assert read_baseline(table, names, tmp_path / "out" / "a").mos == {"x.wav": 3.0, "y.wav": 3.0}
+    with pytest.raises(ValueError, match="several folders, out/a/, out/b/, of which none"):
+        read_baseline(table, names, tmp_path / "elsewhere")
+    both = [f"{system}/{name}" for system in "ab" for name in names]
+    assert read_baseline(table, both, tmp_path / "elsewhere").mos == dict(zip(both, (3.0, 3.0, 4.0, 4.0), strict=True))
+
+
 def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path) -> None:
     for content in ("text", "[]", "{}", '{"format": "other", "mos": {}}', '{"format": "jsqa-baseline-1", "mos": []}'):
         (tmp_path / "b.json").write_text(content)

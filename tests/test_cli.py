@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -216,12 +217,16 @@ def test_memory_of_large_tensors_goes_back_to_the_system_when_they_are_freed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "missing/x.csv"], "--output missing/x.csv: No such file"),
+        (["--output", "missing/x.csv"], "--output missing/x.csv: no file can be written there"),
         (["--output", "a.wav"], "is the name of an audio file"),
         (["--device", "abacus"], "model can't be loaded.*abacus"),
         (["--format", "parquet"], "Parquet needs --output FILE"),
         (["--curve", "--format", "csv"], "csv can't hold a curve"),
         (["--curve-step", "0.001", "--format", "jsonl"], "`curve_step_s` must be at least 0.1"),
+        (["--curve-step", "5", "--format", "jsonl"], "`curve_step_s` must be at least 0.1 and at most 4.0"),
+        (["--output", "scores.json"], "scores.json: name it .csv, .jsonl or .parquet, or give --format"),
+        (["--output", "-"], "--output -: give the name of a file"),
+        (["--output", "c.wav"], "is the name of an audio file"),
         (["--overwrite"], "--overwrite and --retry-failed need --output FILE"),
         (["--model", "./missing"], "model can't be loaded: ./missing: no such folder"),
     ],
@@ -236,6 +241,40 @@ def test_what_cannot_be_done_ends_with_2_one_line_and_no_output(
     assert captured.err.count("\n") == 1
     assert re.search(message, captured.err)
     assert (folder / "a.wav").read_bytes() == before
+
+
+def test_a_table_does_not_take_the_place_of_results(
+    score: Score, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score("a.wav", "--output", "s.csv") == 0
+    before = (folder / "s.csv").read_bytes()
+    assert score("a.wav", "--output", "s.csv", "--format", "table") == 2
+    assert "holds results, which a table would replace" in capsys.readouterr().err
+    assert (folder / "s.csv").read_bytes() == before
+
+
+def test_closed_standard_streams_get_one_line(folder: Path, small_checkpoint: Path) -> None:
+    command = f"{sys.executable} -m jsqa_hf score --model {small_checkpoint} --device cpu"
+    closed = subprocess.run(["sh", "-c", f"{command} a.wav >&-"], cwd=folder, capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (2, "jsqa: standard output is closed: give --output FILE\n")
+    closed = subprocess.run(["sh", "-c", f"{command} - <&-"], cwd=folder, capture_output=True, text=True)
+    assert closed.returncode == 1
+    assert "standard input holds no paths" in closed.stderr and "Traceback" not in closed.stderr
+
+
+def test_a_folder_that_cannot_be_opened_is_told(score: Score, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if os.path.basename(path) == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    # Nothing is closed to root, who may run this.
+    monkeypatch.setattr(os, "scandir", closed)
+    assert score(".", "--output", "s.csv") == 1
+    assert "closed,,,,,can't be opened: Permission denied" in (folder / "s.csv").read_text()
 
 
 def test_a_checkpoint_without_mos_head_ends_with_2_although_transformers_would_load_it(

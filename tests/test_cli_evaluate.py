@@ -273,6 +273,9 @@ def test_another_scale_is_mapped_to_that_of_the_model(
         (["--score-range", "0", "2"], "outside the scale 0 to 2"),
         (["--split", "test"], "no splits"),
         (["--outputs", "mos", "noisiness"], "one column of ratings for each"),
+        (["--outputs", "score"], "score"),
+        (["--plot", "x.xyz"], "--plot x.xyz: its name must end in .png, .svg, .pdf"),
+        (["--json", "0.wav"], "--json 0.wav is the name of an audio file"),
     ],
 )
 def test_what_cannot_be_done_ends_with_2_and_one_line(
@@ -287,6 +290,29 @@ def test_what_cannot_be_done_ends_with_2_and_one_line(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_the_table_of_ratings_is_not_overwritten(
+    table: Path, small_checkpoint: Path, scores: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = table.read_bytes()
+    assert (
+        evaluate(table, small_checkpoint, "--predictions", f"{table.parent}/../{table.parent.name}/ratings.csv") == 2
+    )
+    assert "is one of the inputs" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    assert not scores
+
+
+def test_the_only_ratings_may_be_in_a_column_of_another_name(
+    table: Path, small_checkpoint: Path, scores: list[str], tmp_path: Path
+) -> None:
+    assert evaluate(table, small_checkpoint, "--json", str(tmp_path / "mos.json"), "--resamples", "0") == 1
+    table.write_text(table.read_text().replace("file,mos,mos_std", "file,naturalness,spread"))
+    named = ["--json", str(tmp_path / "named.json"), "--resamples", "0", "--outputs", "naturalness"]
+    assert evaluate(table, small_checkpoint, *named) == 1
+    mos, other = (json.loads((tmp_path / f"{name}.json").read_text())["outputs"]["mos"] for name in ("mos", "named"))
+    assert other["clips"]["rmse"] == mos["clips"]["rmse"]
 
 
 def test_too_few_scores_are_an_error(

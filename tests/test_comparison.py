@@ -391,7 +391,7 @@ def test_wrong_usage_is_told(
     assert run("x", "--format", "text") == 2
     assert "csv, json" in capsys.readouterr().err
     assert run("x/0.wav", "x/1.wav", "--output", "./x/1.wav") == 2
-    assert "is one of the files to compare" in capsys.readouterr().err
+    assert "is the name of an audio file" in capsys.readouterr().err
     assert run("x/0.wav", "x/1.wav", "--model", str(small_checkpoint)) == 2
     assert "stage 1" in capsys.readouterr().err
 

@@ -223,7 +223,11 @@ def test_plots_are_saved_beside_the_page(tmp_path: Path) -> None:
         (["--scores", "s.csv", "--no-curves", "--group-pattern", "("], "not a regular expression"),
         (["--scores", "s.csv", "--no-curves", "--group-level", "0"], "--group-level must be at least 1"),
         (["--scores", "s.csv", "--no-curves", "--group-column", "system"], "none of the columns of text ['codec']"),
-        (["--scores", "s.csv", "--no-curves", "-o", "no/where.html"], "no/where.html: No such file"),
+        (["x", "--group-column", "codec"], "--group-column names a column of --scores, which isn't given"),
+        (["x", "--plots", "s.csv"], "--plots s.csv is not a folder"),
+        (["--scores", "s.csv", "--no-curves", "-o", "./s.csv"], "is one of the inputs"),
+        (["-o", "a.wav", "b.wav"], "--output a.wav is the name of an audio file"),
+        (["--scores", "s.csv", "--no-curves", "-o", "no/where.html"], "no/where.html: no file can be written there"),
     ],
 )
 def test_wrong_usage_gets_one_line(

@@ -46,9 +46,14 @@ def audio_files(folder: str | os.PathLike[str]) -> list[str]:
     return sorted(_walk(os.path.abspath(folder)), key=lambda path: path.split(os.sep))
 
 
+def refuse(error: OSError) -> None:
+    """For `os.walk`, which leaves out a folder that can't be opened, and says nothing."""
+    raise error
+
+
 def _walk(folder: str) -> Iterator[str]:
     visited: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         status = os.stat(parent)
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()

@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 
 from .corpus import Check, OnError, existing_rows, to_dataset, unique_rows
+from .files import refuse
 
 DIMENSIONS = (
     "mos",
@@ -140,7 +141,7 @@ def _clip(rows: list[Row]) -> Row:
 def files_by_name(root: Path) -> dict[str, list[Path]]:
     """All files under a folder by their names in lower case, each list sorted."""
     found: dict[str, list[Path]] = {}
-    for folder, _, names in os.walk(root):
+    for folder, _, names in os.walk(root, onerror=refuse):
         for name in names:
             found.setdefault(name.lower(), []).append(Path(folder, name))
     return {name: sorted(paths) for name, paths in found.items()}
