@@ -23,7 +23,7 @@ SCRIPTS = REPOSITORY / "training_scripts"
 RESULTS = REPOSITORY / "docs" / "results" / "study"
 
 # Our choice; what is not named is as in `JSQAConfig.tiny`, 0.2 M parameters, about as many as NISQA has. The others
-# have 0.9 and 5.1 M.
+# have 0.9 and 5.2 M.
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {},
     "small": {"hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 512, "initializer_range": 0.07},

@@ -82,7 +82,7 @@ class LowPass(_Band):
             "as 3 dB and 8 dB of SNR are between 0 and 20 dB. It asked for ratios of 1.04 to 1.09 and 1.13 to "
             "1.47 over the range, but only 1.02 and 1.05 next to 5 kHz. For full-band speech a low-pass is "
             "audible below about 13 kHz (JASA 146, EL496, 2019). Verification on other utterances "
-            "(docs/verification.md) asked for 1.03 above 4 kHz, and for up to 1.59 below 2 kHz, which `growth` allows "
+            "(docs/verification.md) asked for 1.03 above 4 kHz, and for up to 1.6 below 2 kHz, which `growth` allows "
             "for."
         ),
         growth=((1000.0, 1285.0), (2000.0, 2000.0)),
