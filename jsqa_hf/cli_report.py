@@ -112,6 +112,8 @@ def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, Report
         if arguments.no_curves:
             return results, options
         rater = load_rater(arguments)
+        # Its scale and rate; whether the scores are its own, nobody knows.
+        options = replace(_as_model(options, rater, arguments), model=options.model)
     else:
         rater = load_rater(arguments)
         results = Results(_rate(arguments, rater), {})

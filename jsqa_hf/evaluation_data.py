@@ -74,7 +74,9 @@ class ListeningTest:
         if name not in there or name in ("audio", "labels"):
             raise ValueError(f"there is no column {name!r} to group residuals by; there are {', '.join(there)}")
         values = self._column(name)
-        return name, [f"{value:g}" if isinstance(value, float) else value and str(value) for value in values]
+        # Whole numbers come as floats where some are missing, and 6 digits would make two of them one.
+        whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+        return name, [None if value is None else str(value) or None for value in whole]
 
     def _column(self, name: str) -> list[Any]:
         there = name in self.dataset.column_names

@@ -98,7 +98,7 @@ def summarise_groups(groups: Sequence[str], names: Sequence[str], mos: Sequence[
 
     Args:
         groups: of each file.
-        names: of each file, the same for files of two groups that differ in the group alone (see `strip_group`).
+        names: of each file, the same for files of two groups that differ in the group alone (see `matching_names`).
         mos: of each file.
 
     Returns:
@@ -141,12 +141,42 @@ def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def strip_group(name: str, group: str) -> str:
-    """The name of a file without that of its group, by which files of several groups are matched.
+def matching_names(names: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """The names of files without those of their groups, by which files of several groups are matched.
 
-    Only a whole part of the path, or a whole word of the file's name, counts as the group's name.
+    A folder that is the group is taken off the front. Where more files of different groups then have the same name,
+    the group's name is also taken out of the rest, see `strip_group`.
+
+    Args:
+        names: paths.
+        groups: of each.
     """
-    return re.sub(rf"(?<![^\W_]){re.escape(group)}(?![^\W_])", "*", name)
+    without_folder = [
+        f"*{name.removeprefix(group)}" if name.replace(os.sep, "/").startswith(f"{group}/") else name
+        for name, group in zip(names, groups, strict=True)
+    ]
+    stripped = [strip_group(name, group) for name, group in zip(without_folder, groups, strict=True)]
+    return max((without_folder, stripped), key=lambda given: _namesakes(given, groups))
+
+
+def _namesakes(names: Sequence[str], groups: Sequence[str]) -> int:
+    """How many names there are in several groups."""
+    of_name: dict[str, set[str]] = {}
+    for name, group in zip(names, groups, strict=True):
+        of_name.setdefault(name, set()).add(group)
+    return sum(len(there) > 1 for there in of_name.values())
+
+
+def strip_group(name: str, group: str) -> str:
+    """A name without that of its group, which counts as a whole part of the path or a whole word of the file's name.
+
+    A file whose name is nothing but that of the group keeps it.
+    """
+    folder, slash, file = name.rpartition("/")
+    word = re.compile(rf"(?<![^\W_]){re.escape(group)}(?![^\W_])")
+    if file.partition(".")[0] != group:
+        file = word.sub("*", file)
+    return f"{word.sub('*', folder)}{slash}{file}"
 
 
 def _are_pairs(first: Mapping[str, float], second: Mapping[str, float], *counts: int) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import JSQAFeatureExtractor, JSQAForMOSRegression, modeling_jsqa
+from . import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, modeling_jsqa
 from .fingerprint import model_fingerprint
 from .onnx_graph import MODEL_NAME
 from .onnx_model import OnnxForMOSRegression, load_onnx_model
@@ -144,6 +144,11 @@ def _graph_path(output: str | os.PathLike[str]) -> Path:
                 f"{path.parent}: holds a checkpoint of PyTorch, whose configuration the export would overwrite; name "
                 "another folder"
             )
+    configuration = path.with_name("config.json")
+    if configuration.exists() and f'"{JSQAConfig.model_type}"' not in configuration.read_text(errors="replace"):
+        raise FileExistsError(
+            f"{configuration}: is not one of JSQA, and the export would overwrite it; name another folder"
+        )
     return path
 
 

@@ -178,6 +178,7 @@ def test_two_clips_are_compared(actions: Actions, tmp_path: Path) -> None:
         ({"better": "a"}, "A sounds better", "B sounds better"),
         ({"beyond_scale": True}, "at least", "Less than one"),
         ({"jnds_error": None}, "apart", "give or take"),
+        ({"mos_b": StandIn.answer.mos_a}, "Neither sounds better", "sounds better, with"),
     ],
 )
 def test_a_comparison_says_no_more_than_is_known(changes: dict[str, Any], said: str, unsaid: str) -> None:
@@ -338,3 +339,5 @@ def test_the_files_of_a_space_fit_the_package_and_build_its_page(
     monkeypatch.setattr("jsqa_hf.comparison.load_comparer", lambda mos_model: comparer)
     made = runpy.run_path(str(SPACE / card["app_file"]))
     assert isinstance(made["app"], gradio.Blocks)
+    rating = [one for one in made["app"].fns.values() if one.fn is not None]
+    assert {(one.concurrency_id, one.concurrency_limit) for one in rating} == {("rating", 1)}

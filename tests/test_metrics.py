@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,6 +234,9 @@ def test_ranking_counts_pairs_of_a_group_that_differ_as_asked() -> None:
     assert pair_ranking_accuracy(predicted, rated, groups, difference=(0.0, 0.5)) == (1.0, 1)
     assert pair_ranking_accuracy(predicted, rated, groups, difference=(1.0, 9.0)) == (0.75, 2)
     assert math.isnan(pair_ranking_accuracy([1.0], [1.0]).accuracy)
+    # In binary these are not 0.5 apart.
+    assert pair_ranking_accuracy([1.0, 2.0], [1.7, 2.2], difference=(0.0, 0.5)) == (1.0, 1)
+    assert pair_ranking_accuracy([1.0, 2.0], [1.7, 2.2], difference=(0.5, 1.0))[1] == 0
     with pytest.raises(ValueError, match="don't fit"):
         pair_ranking_accuracy([1.0], [1.0, 2.0])
 
@@ -279,3 +283,26 @@ def test_the_evaluate_module_averages_conditions(module: evaluate.EvaluationModu
     assert computed["n"] == 12
     with pytest.raises(ValueError, match="one of each per clip"):
         module.compute(predictions=predicted, references=rated, conditions=names[:5])
+    # Of any kind, and not of every clip.
+    some = [None if name == "c3" else (name, 1) for name in names]
+    without = module.compute(predictions=predicted, references=rated, conditions=some)
+    kept = [index for index, name in enumerate(names) if name != "c3"]
+    means = condition_means([names[index] for index in kept], predicted[kept], rated[kept])
+    assert without == metrics.mos_metrics(means.predicted, means.rated)
+
+
+def test_the_evaluate_module_leaves_out_clips_without_prediction(module: evaluate.EvaluationModule) -> None:
+    predicted, rated = ratings()
+    predicted[5] = np.nan
+    for options in ({}, {"p1401": True}):
+        computed = module.compute(predictions=predicted, references=rated, **options)
+        assert computed["n"] == 59
+        assert computed["rmse"] == metrics.mos_metrics(np.delete(predicted, 5), np.delete(rated, 5))["rmse"]
+
+
+def test_the_page_of_the_evaluate_module_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.syspath_prepend(str(MODULE))
+    made = runpy.run_path(str(MODULE / "app.py"))
+    assert made["compute"](made["EXAMPLE"])["n"] == 4
+    assert made["page"].fn is made["compute"]

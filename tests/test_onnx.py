@@ -181,6 +181,14 @@ class TestErrors:
             export_onnx(small_model, small_checkpoint)
         assert not is_onnx_model(small_checkpoint)
 
+    def test_a_configuration_of_something_else_is_not_overwritten(
+        self, small_model: JSQAForMOSRegression, tmp_path: Path
+    ) -> None:
+        (tmp_path / "config.json").write_text('{"my": "settings"}')
+        with pytest.raises(FileExistsError, match=r"config\.json: is not one of JSQA"):
+            export_onnx(small_model, tmp_path / "tiny.onnx")
+        assert (tmp_path / "config.json").read_text() == '{"my": "settings"}'
+
     def test_extra_is_missing(
         self, small_model: JSQAForMOSRegression, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

@@ -105,6 +105,11 @@ def test_a_bar_of_the_distribution_filters(opened: OpenPage) -> None:
     # Scores from 2.0 to 2.25.
     page.locator("#distribution .press").nth(4).click()
     assert opened.column(3) == ["2.00", "2.10", "2.20"]
+    # A score at the edge of two bars, 3.5, is in one of them.
+    page.locator("#distribution .press").nth(9).click()
+    assert opened.column(3) == ["3.30", "3.40"]
+    page.locator("#filter-high").fill("3.5")
+    assert opened.column(3)[-1] == "3.50"
 
 
 def test_headings_sort_with_the_keyboard(opened: OpenPage) -> None:

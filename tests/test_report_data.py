@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jsqa_hf.audio import AudioStream
-from jsqa_hf.groups import folder_groups, pattern_groups, strip_group
+from jsqa_hf.groups import folder_groups, matching_names, pattern_groups, strip_group
 from jsqa_hf.report import (
     read_results,
     summarise_groups,
@@ -142,6 +142,22 @@ def test_a_name_without_its_group_keeps_what_only_looks_like_it() -> None:
     assert strip_group("x/ax/a.wav", "x") == strip_group("y/ax/a.wav", "y") == "*/ax/a.wav"
     assert strip_group("c1_f1.wav", "c1") == strip_group("c12_f1.wav", "c12")
     assert strip_group("c1_c12.wav", "c1") == "*_c12.wav"
+    assert strip_group("6/6.wav", "6") == "*/6.wav"
+
+
+@pytest.mark.parametrize(
+    ("names", "matched"),
+    [
+        # Folders of bit rates, with files that are numbered.
+        ([f"{rate}/{file}.wav" for rate in (6, 12) for file in (6, 7, 12)], ["*/6.wav", "*/7.wav", "*/12.wav"] * 2),
+        (["6/6.wav", "6/1.wav", "12/12.wav", "12/1.wav"], ["*/6.wav", "*/1.wav", "*/12.wav", "*/1.wav"]),
+        (["6/clip_6.wav", "6/clip_12.wav", "12/clip_6.wav", "12/clip_12.wav"], ["*/clip_6.wav", "*/clip_12.wav"] * 2),
+        # The codec is part of the file's name, too.
+        (["opus/a_opus.wav", "opus/b.wav", "mp3/a_mp3.wav", "mp3/b.wav"], ["*/a_*.wav", "*/b.wav"] * 2),
+    ],
+)
+def test_files_of_several_folders_are_matched(names: list[str], matched: list[str]) -> None:
+    assert matching_names(names, folder_groups(names, 1)) == matched
 
 
 @settings(deadline=None, max_examples=30)

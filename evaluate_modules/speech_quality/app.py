@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-import evaluate
-from evaluate.utils import launch_gradio_widget
+from collections.abc import Sequence
+from typing import Any
 
-launch_gradio_widget(evaluate.load("speech_quality.py"))
+import gradio
+from speech_quality import SpeechQualityMetrics
+
+EXAMPLE = [[4.1, 4.3], [2.9, 2.5], [1.7, 1.6], [3.6, 3.9]]
+
+
+def compute(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The figures of rows of a predicted and a given rating."""
+    predictions, references = zip(*rows, strict=True)
+    return SpeechQualityMetrics().compute(predictions=predictions, references=references)
+
+
+columns = gradio.Dataframe(EXAMPLE, headers=["predictions", "references"], datatype="number", type="array")
+page = gradio.Interface(compute, columns, gradio.JSON(), title="Speech quality", flagging_mode="never")
+
+if __name__ == "__main__":
+    page.launch()

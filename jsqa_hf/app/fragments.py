@@ -127,7 +127,9 @@ def comparison_html(comparison: Comparison, names: tuple[str, str], scale: tuple
         names: Of the files.
         scale: Ends of the rating scale.
     """
-    better = "A" if comparison.better == "a" else "B"
+    better = f"{comparison.better.upper()} sounds better, with a confidence of {comparison.better_confidence:.0%}."
+    if comparison.mos_a == comparison.mos_b:
+        better = "Neither sounds better."
     at_least = "at least " if comparison.beyond_scale else ""
     error = "" if comparison.jnds_error is None else f", give or take {comparison.jnds_error:.1f}"
     note = (
@@ -138,7 +140,7 @@ def comparison_html(comparison: Comparison, names: tuple[str, str], scale: tuple
         f'<div class="jsqa-value"><small>{at_least}</small>{comparison.jnds:.1f} <small>JND apart</small></div>'
         f'<div class="jsqa-note">{note}{error}</div>'
         f"<div>About {comparison.probability_noticed:.0%} of listeners would notice a difference.</div>"
-        f"<div>{better} sounds better, with a confidence of {comparison.better_confidence:.0%}.</div></div>"
+        f"<div>{better}</div></div>"
         f"{_side('A', names[0], comparison.mos_a, scale)}{_side('B', names[1], comparison.mos_b, scale)}</div>"
     )
 

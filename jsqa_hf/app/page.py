@@ -22,6 +22,9 @@ __all__ = ["MissingGradio", "launch_app", "make_app"]
 # Our choice: uploads are looked for every ten minutes and deleted after an hour, and all of them at the end.
 _DELETE_EVERY_S, _DELETE_AFTER_S = 600, 3600
 
+# What rates waits for all else that does, of whatever tab; not for the API.
+_RATING: dict[str, Any] = {"concurrency_id": "rating", "concurrency_limit": 1, "api_visibility": "private"}
+
 # The columns of the table, with their widths in pixels.
 _COLUMNS = {"file": 240, "MOS": 80, "low": 80, "high": 80, "seconds": 100, "problem": 600}
 
@@ -80,7 +83,7 @@ def make_app(
             f"Files of up to {limits.file_mb:g} MB and {limits.duration_s:g} s. They are deleted after an hour, or "
             "when the app ends."
         )
-    return app.queue(max_size=limits.waiting, default_concurrency_limit=1)
+    return app.queue(max_size=limits.waiting)
 
 
 def _audio(gr: Any, label: str, name: str) -> Any:
@@ -96,7 +99,7 @@ def _add_score_tab(gr: Any, actions: Actions, examples: list[str]) -> None:
             score = gr.HTML(hint_html(SCORE_HINT), elem_id="score-result")
         with gr.Column(min_width=340):
             plots = gr.HTML(elem_id="score-plots")
-    audio.change(actions.score, audio, [score, plots], api_visibility="private", trigger_mode="always_last")
+    audio.change(actions.score, audio, [score, plots], trigger_mode="always_last", **_RATING)
 
 
 def _add_compare_tab(gr: Any, actions: Actions) -> None:
@@ -108,7 +111,7 @@ def _add_compare_tab(gr: Any, actions: Actions) -> None:
         clips = [_audio(gr, "Clip A", "clip-a"), _audio(gr, "Clip B", "clip-b")]
     result = gr.HTML(actions.compare(None, None), elem_id="compare-result")
     for clip in clips:
-        clip.change(actions.compare, clips, result, api_visibility="private", trigger_mode="always_last")
+        clip.change(actions.compare, clips, result, trigger_mode="always_last", **_RATING)
 
 
 def _add_many_tab(gr: Any, actions: Actions) -> None:
@@ -147,7 +150,7 @@ def _add_many_tab(gr: Any, actions: Actions) -> None:
         except ValueError as error:
             raise gr.Error(str(error), title="Too many files", print_exception=False) from error
 
-    running = start.click(rate_all, files, [table, download], api_visibility="private")
+    running = start.click(rate_all, files, [table, download], **_RATING)
     stop.click(None, cancels=[running], api_visibility="private")
 
 

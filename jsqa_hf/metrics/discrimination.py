@@ -64,7 +64,8 @@ def pair_ranking_accuracy(
         for place, clip in enumerate(clips[:-1]):
             others = clips[place + 1 :]
             rated_step, predicted_step = rated[others] - rated[clip], predicted[others] - predicted[clip]
-            size = np.abs(rated_step)
+            # 2.2 - 1.7 is not 0.5 in binary.
+            size = np.round(np.abs(rated_step), 9)
             counted = (size > difference[0]) & (size <= difference[1])
             agreement = np.sign(rated_step[counted]) * np.sign(predicted_step[counted])
             right += float(((agreement + 1) / 2).sum())

@@ -18,12 +18,13 @@ _DESCRIPTION = (
 )
 _INPUTS = """
 Args:
-    predictions: one predicted rating per clip.
+    predictions: one predicted rating per clip, NaN where there is none: such clips are left out.
     references: one rating per clip on the same scale, NaN where a clip was not rated.
     p1401: also RMSE after mapping, RMSE* and the intervals of ITU-T P.1401.
     mos_std: sample standard deviation of the votes on each clip, for RMSE*.
     n_votes: number of votes on each clip, for RMSE*.
-    conditions: name of the condition of each clip; the figures are then those of the means per condition.
+    conditions: name of the condition of each clip, None where it has none; the figures are then those of the means per
+        condition.
 """
 _CITATION = """@inproceedings{fan2025jsqa,
   title = {{JSQA}: Speech Quality Assessment with Perceptually-Inspired Contrastive Pretraining Based on {JND} Audio Pairs},
@@ -64,13 +65,21 @@ class SpeechQualityMetrics(evaluate.Metric):
             for values in (mos_std, n_votes)
         )
         ci95 = rating_ci95(deviations, votes)
+        if not predicted.shape == rated.shape == ci95.shape:
+            raise ValueError(f"{len(predicted)} predictions for {len(rated)} clips: give one of each per clip")
+        used = ~np.isnan(predicted) & ~np.isnan(rated)
         if conditions is not None:
-            names = np.asarray(conditions)
-            if not names.shape == predicted.shape == rated.shape == ci95.shape:
-                raise ValueError(f"{len(names)} conditions for {len(predicted)} clips: give one of each per clip")
-            used = ~np.isnan(predicted) & ~np.isnan(rated)
+            if len(conditions) != len(predicted):
+                raise ValueError(f"{len(conditions)} conditions for {len(predicted)} clips: give one of each per clip")
+            # By number, as names need not be of a kind that can be sorted; a clip without a condition is left out.
+            number = {name: place for place, name in enumerate(dict.fromkeys(conditions)) if name is not None}
+            known = np.array([number.get(name, -1) for name in conditions], dtype=int)
+            used &= known >= 0
             means = condition_means(
-                names[used], predicted[used], rated[used], std=deviations[used], n_votes=votes[used]
+                known[used], predicted[used], rated[used], std=deviations[used], n_votes=votes[used]
             )
             predicted, rated, ci95 = means.predicted, means.rated, means.ci95
+        elif not p1401:
+            # Those of P.1401 leave them out, too, and say how many.
+            predicted, rated = predicted[used], rated[used]
         return p1401_metrics(predicted, rated, ci95) if p1401 else mos_metrics(predicted, rated)

@@ -134,6 +134,7 @@
     return counts;
   }
   const allCounts = countBins(data.files);
+  let pressed = null; // The bar whose files are shown: a score at an edge is in one bar alone.
   function drawDistribution(files) {
     const counts = countBins(files), most = Math.max(1, ...allCounts);
     const edges = (bin) => [lowest + bin * binWidth, lowest + (bin + 1) * binWidth];
@@ -146,6 +147,7 @@
       press.addEventListener("click", () => {
         byId("filter-low").value = from.toFixed(2);
         byId("filter-high").value = to.toFixed(2);
+        pressed = bin;
         refresh();
       });
       const bar = (kind, height) =>
@@ -172,7 +174,8 @@
   let limit = PAGE;
   const fileColumns = [
     { title: "File", class: "name", value: (file) => file.name, cell: text((file) => file.name) },
-    { title: "Group", value: (file) => file.group, cell: text((file) => file.group) },
+    ...(data.groups.length > 1
+      ? [{ title: "Group", value: (file) => file.group, cell: text((file) => file.group) }] : []),
     ...data.outputs.flatMap((output, index) => [
       number(output === "mos" ? "MOS" : output, (file) => file.scores[index][0]),
       { title: "Interval", numeric: true, cell: (file) => range(file.scores[index].slice(1)) },
@@ -188,7 +191,7 @@
       cell: (file) => file.player === null ? ""
         : html("a", { href: `#player-${file.player}`, "aria-label": `Go to the player of ${file.name}` }, "hear"),
     },
-  ].filter((column) => column.title !== "Group" || data.groups.length > 1);
+  ];
   const fileSort = { column: fileColumns.find((column) => column.title === "MOS"), descending: false };
   const haystacks = new Map(data.files.map((file) =>
     [file, [file.name, file.group, ...file.metadata].join("\n").toLowerCase()]));
@@ -219,7 +222,8 @@
     const low = bound("filter-low", -Infinity), high = bound("filter-high", Infinity);
     chosen = data.files.filter((file) => {
       const score = file.scores[0][0], haystack = haystacks.get(file);
-      return (!group || file.group === group) && score >= low && score <= high
+      const inside = pressed === null ? score >= low && score <= high : binOf(score) === pressed;
+      return (!group || file.group === group) && inside
         && words.every((word) => haystack.includes(word));
     });
     limit = PAGE;
@@ -239,9 +243,16 @@
     byId("filter-count").textContent =
       `${chosen.length} of ${data.files.length} files` + (chosen.length ? `, mean MOS ${fixed(mean)}` : "");
   }
-  byId("filters").addEventListener("input", refresh);
+  byId("filters").addEventListener("input", (event) => {
+    if (["filter-low", "filter-high"].includes(event.target.id)) pressed = null;
+    refresh();
+  });
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filter-clear").addEventListener("click", () => { byId("filters").reset(); refresh(); });
+  byId("filter-clear").addEventListener("click", () => {
+    pressed = null;
+    byId("filters").reset();
+    refresh();
+  });
 
   // ---- Players: one at a time, with a cursor in the pictures that can be pressed to seek
   const LEFT = 68, WIDTH = 564, VIEW = 640; // As the pictures are drawn.

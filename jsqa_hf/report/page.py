@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..clip_plot import clip_svg, colour_bar_svg
-from ..groups import CONFIDENCE, GroupSummary, mean_interval, strip_group, summarise_groups
+from ..groups import CONFIDENCE, GroupSummary, matching_names, mean_interval, summarise_groups
 from ..score_engine import FileScore
 from ..score_formats import printable
 from .curve_plot import curve_svg
@@ -128,9 +128,10 @@ def write_report(
 def report_groups(results: Results, names: Sequence[str], groups: Sequence[str]) -> list[GroupSummary]:
     """Summaries of the groups of rated files, with files matched by their names apart from the group's."""
     rated = [index for index, file in enumerate(results.files) if file.scores]
+    of_rated = [groups[index] for index in rated]
     return summarise_groups(
-        [groups[index] for index in rated],
-        [strip_group(names[index], groups[index]) for index in rated],
+        of_rated,
+        matching_names([names[index] for index in rated], of_rated),
         [results.files[index].scores["mos"] for index in rated],
     )
 

@@ -38,9 +38,9 @@ def save_plots(
     rated = [file for file in results.files if file.scores]
     if not rated:
         return []
-    paths = save_figure(
-        plot_distribution([file.scores["mos"] for file in rated], options.scale), folder, "distribution"
-    )
+    values = [file.scores["mos"] for file in rated]
+    options = replace(options, scale=(min(options.scale[0], *values), max(options.scale[1], *values)))
+    paths = save_figure(plot_distribution(values, options.scale), folder, "distribution")
     summaries = report_groups(results, names, groups)
     if len(summaries) > 1:
         paths += save_figure(plot_groups(summaries[:_MOST_GROUPS], options.scale), folder, "groups")
