@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
@@ -88,6 +89,8 @@ class PairOptions:
     overwrite: bool = _option("replace a dataset that an earlier run wrote to the same folder", False)
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(PairOptions).items():
+            setattr(self, name, _checked(name, getattr(self, name), hint))
         for name, lowest in {
             "levels": 1,
             "repetitions": 1,
@@ -102,6 +105,27 @@ class PairOptions:
                 raise ValueError(f"{name} must be at least {lowest}, got {value}")
         if not 1 <= len(self.level_dbov) <= 2:
             raise ValueError(f"level_dbov takes one level or two, got {len(self.level_dbov)}")
+        self._check_noise()
+        for name in ("noise", "talkers", "rirs"):
+            if getattr(self, f"{name}_split") is not None and getattr(self, name) is None:
+                raise ValueError(f"{name}_split is about --{name}, which isn't given")
+
+    def _check_noise(self) -> None:
+        """Refuse options of the distortion noise that would do nothing."""
+        names = ("snr_min", "snr_max", "snr_grid", "jnd_db", "min_step_db")
+        given = [name for name in names if getattr(self, name) is not None]
+        parts = [part for chain in self.distortions for part in re.split(r"[+\s]+", chain)]
+        if given and not any(part == "all" or part.partition("[")[0] == "noise" for part in parts):
+            raise ValueError(f"{given[0]} is about the distortion noise, which is not among --distortions")
+        of_range = [name for name in given if name in ("snr_min", "snr_max")]
+        if of_range and any(part.startswith("noise[") for part in parts):
+            raise ValueError(f"{of_range[0]} and noise[...] both give the range of the SNR: give one of them")
+        low, high = self.snr_min, self.snr_max
+        outside = [
+            snr for snr in self.snr_grid or () if (low is not None and snr < low) or (high is not None and snr > high)
+        ]
+        if outside:
+            raise ValueError(f"snr_grid has {outside[0]:g} dB, outside snr_min and snr_max")
 
     @property
     def level_range(self) -> tuple[float, float]:
@@ -166,6 +190,31 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
         if name in ("distortions", "level_dbov", "snr_grid") and value is not None and not isinstance(value, list):
             values[name] = [value]
     return values
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """A value as its type has it, which the command line sees to, but not a YAML file."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = next(one for one in kinds if one is not type(None))
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{name} must be {' or '.join(get_args(kind))}, got {value!r}")
+        return value
+    if get_origin(kind) is list:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{name} must be a list, got {value!r}")
+        return [_checked(name, one, get_args(kind)[0]) for one in value]
+    try:
+        # PyYAML takes 1e0 for a text.
+        number = kind(value) if kind in (int, float) and not isinstance(value, bool) else value
+    except (TypeError, ValueError):
+        number = None
+    if not isinstance(number, kind) or (kind is int and number != float(value)):
+        what = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
+        raise ValueError(f"{name} must be {what}, got {value!r}")
+    return number
 
 
 def _argument(option: Field[Any], hint: Any) -> dict[str, Any]:

@@ -74,6 +74,11 @@ def test_options_come_with_dashes_or_underscores_and_from_a_file(corpus: Path) -
         (["--output-dir", "speech/0.wav"], "0.wav is a file: name a new folder"),
         (["--output-dir", "speech/0.wav/below"], "below: cannot be written"),
         (["--speech-split", "train"], "--speech: .*no splits"),
+        (["--distortions", "mnru", "--snr-min", "10"], "snr_min is about the distortion noise, which is not among"),
+        (["--distortions", "noise[0:20]", "--snr-max", "30"], r"snr_max and noise\[...\] both give the range"),
+        (["--snr-min", "0", "--snr-grid", "-20", "10"], "snr_grid has -20 dB, outside snr_min and snr_max"),
+        (["--rirs-split", "x"], "rirs_split is about --rirs, which isn't given"),
+        (["--duration-s", "0.001"], "duration_s must be at least 0.05"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(
@@ -95,13 +100,30 @@ def test_what_is_missing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("levls: 3", "levls is no option"), ("- 1", "must hold lines"), ("a: [", "is no YAML file")],
+    [
+        ("levls: 3", "levls is no option"),
+        ("- 1", "must hold lines"),
+        ("a: [", "is no YAML file"),
+        ("format: csv", "format must be arrow or parquet, got 'csv'"),
+        ("levels: two", "levels must be a whole number, got 'two'"),
+        ("levels: 2.5", "levels must be a whole number, got 2.5"),
+        ("level_dbov: [-30, abc]", "level_dbov must be a number, got 'abc'"),
+        ("overwrite: maybe", "overwrite must be true or false, got 'maybe'"),
+    ],
 )
 def test_files_of_options_are_checked(tmp_path: Path, text: str, message: str) -> None:
     config = tmp_path / "pairs.yaml"
     config.write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_pair_options({}, str(config))
+        read_pair_options({"speech": "speech", "output_dir": "pairs"}, str(config))
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
+    config = tmp_path / "pairs.yaml"
+    config.write_text("duration_s: 1e0\nlevel_dbov: -30\n")
+    options = read_pair_options({"speech": "speech", "output_dir": "pairs"}, str(config))
+    assert options.duration_s == 1.0
+    assert options.level_range == (-30.0, -30.0)
 
 
 def test_left_out_speech_is_reported_and_the_rest_is_made(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,9 @@ def list_musan(root: str, *, subsets: Sequence[str] = ("noise",)) -> Listing:
         subsets: Any of `"noise"`, `"music"` and `"speech"`.
     """
     _check_subsets(subsets, MUSAN_SUBSETS, "MUSAN")
-    base = corpus_root(root, expected=subsets, what="MUSAN")
+    # The folder above may have a folder `noise` of its own.
+    inside = Path(root) / "musan"
+    base = corpus_root(inside if inside.is_dir() else root, expected=subsets, what="MUSAN")
     rows = []
     for subset in subsets:
         for path in some_audio_files(base / subset):

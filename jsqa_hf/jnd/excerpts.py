@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import datasets
@@ -13,6 +14,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ..audio import decode_audio
+from ..waveforms import MINIMUM_DURATION_S
 from .levels import active_speech_level, rms_level
 from .mixing import loop_to_length
 
@@ -43,7 +45,7 @@ class Recording:
 
     Args:
         audio: A path, a dict with `bytes` or `path` (what an `Audio(decode=False)` column yields), or a dict with
-            `array` (shape `(time,)` or `(channels, time)`) and `sampling_rate`.
+            `array` (shape `(time,)`, `(channels, time)` or `(time, channels)`) and `sampling_rate`.
         channel: Number of the channel to take, from 0; None takes the mean of all.
 
     Raises:
@@ -59,10 +61,13 @@ class Recording:
         self._sound: soundfile.SoundFile | None = None
         self._samples = np.zeros(0, dtype=np.float32)
         if isinstance(audio, Mapping) and audio.get("array") is not None:
-            self._samples = self._mono(np.atleast_2d(np.asarray(audio["array"], dtype=np.float32)))
+            array = np.atleast_2d(np.asarray(audio["array"], dtype=np.float32))
+            # Channels are fewer than samples: soundfile has them last.
+            self._samples = self._mono(array.T if array.shape[0] > array.shape[1] > 0 else array)
             self.sampling_rate = int(audio["sampling_rate"])
         else:
             source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
+            source = os.fspath(source) if isinstance(source, os.PathLike) else source
             if not isinstance(source, (str, bytes)):
                 raise ValueError(
                     f"cannot read audio of type {type(audio).__name__}: it must be a path, a dict with bytes or path, "
@@ -167,7 +172,7 @@ def load_mono(audio: Any, sampling_rate: int, channel: int | None = None) -> NDA
 
 
 def draw_speech(rng: np.random.Generator, audio: Any, sampling_rate: int, duration_s: float | None) -> Excerpt:
-    """Draw a crop that holds speech, or the one with most speech of several draws.
+    """Draw a crop that holds speech; after several draws without, take the one with most of all.
 
     How much speech a crop holds is its power relative to the active power of the whole utterance. The activity factor
     of the crop alone would not do: P.56 takes the steady background of a pause for speech.
@@ -179,27 +184,41 @@ def draw_speech(rng: np.random.Generator, audio: Any, sampling_rate: int, durati
         duration_s: Length of the crop; shorter utterances, and all of them with None, stay whole.
 
     Raises:
-        ValueError: If the audio cannot be decoded, or the whole utterance is silent.
+        ValueError: If the audio cannot be decoded, is shorter than 50 ms, or the whole utterance is silent.
     """
     samples = load_mono(audio, sampling_rate)
+    if samples.size < MINIMUM_DURATION_S * sampling_rate:
+        raise ValueError(f"the speech lasts {1000 * samples.size / sampling_rate:.1f} ms, which is too short")
     length = samples.size if duration_s is None else round(duration_s * sampling_rate)
     if samples.size <= length:
         return Excerpt(samples, 0.0)
     active_power = 10 ** (active_speech_level(samples, sampling_rate).level_dbov / 10)
-    best_activity, best_offset = -1.0, 0
     for _ in range(MAX_DRAWS):
         offset = int(rng.integers(samples.size - length + 1))
         crop = samples[offset : offset + length]
-        activity = float(np.dot(crop, crop)) / length / active_power
-        if activity > best_activity:
-            best_activity, best_offset = activity, offset
-        if activity >= MIN_ACTIVITY_FACTOR:
+        if float(np.dot(crop, crop)) / length / active_power >= MIN_ACTIVITY_FACTOR:
             break
-    return Excerpt(samples[best_offset : best_offset + length], best_offset / sampling_rate)
+    else:
+        # A few words in a long recording.
+        energy = np.cumsum(np.concatenate([[0.0], samples.astype(np.float64) ** 2]))
+        offset = int(np.argmax(energy[length:] - energy[:-length]))
+    return Excerpt(samples[offset : offset + length], offset / sampling_rate)
+
+
+def draw_talker(rng: np.random.Generator, audio: Any, sampling_rate: int, length: int) -> Excerpt:
+    """Draw an excerpt of so many samples that holds speech; a recording shorter than that is repeated.
+
+    Raises:
+        ValueError: As `draw_speech` and `draw_noise`.
+    """
+    excerpt = draw_speech(rng, audio, sampling_rate, length / sampling_rate)
+    return excerpt if excerpt.samples.size == length else draw_noise(rng, audio, sampling_rate, length)
 
 
 def draw_noise(rng: np.random.Generator, audio: Any, sampling_rate: int, length: int) -> Excerpt:
     """Draw an excerpt that is not silent; a recording shorter than the excerpt is repeated.
+
+    Its mean is taken off: nobody hears an offset, which would count as noise.
 
     Args:
         rng: Source of randomness.
@@ -227,6 +246,7 @@ def draw_noise(rng: np.random.Generator, audio: Any, sampling_rate: int, length:
                 samples = recording.read(sampling_rate, offset, length)
                 # Short only if the file ends before its header says so.
                 samples = samples if samples.size == length else loop_to_length(samples, 0, length)
+            samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
             if samples.any() and rms_level(samples) >= SILENCE_DBOV:
                 return Excerpt(samples, offset / recording.sampling_rate)
     raise ValueError(f"is silent (below {SILENCE_DBOV:g} dBov): remove the file")
@@ -262,14 +282,20 @@ class Recordings:
         """Draw a row."""
         return self.rows[int(rng.integers(len(self.rows)))]
 
-    def draw(self, rng: np.random.Generator, sampling_rate: int, length: int) -> tuple[Excerpt, Mapping[str, Any]]:
-        """Draw a row, and an excerpt of it by `draw_noise`.
+    def draw(
+        self,
+        rng: np.random.Generator,
+        sampling_rate: int,
+        length: int,
+        draw: Callable[[np.random.Generator, Any, int, int], Excerpt] = draw_noise,
+    ) -> tuple[Excerpt, Mapping[str, Any]]:
+        """Draw a row, and an excerpt of it by `draw`.
 
         Raises:
             ValueError: If the recording cannot be used; the message names it.
         """
         row = self.draw_row(rng)
         try:
-            return draw_noise(rng, row["audio"], sampling_rate, length), row
+            return draw(rng, row["audio"], sampling_rate, length), row
         except ValueError as error:
             raise ValueError(f"{self.what} {row[self.name_column]!r} {error}") from error

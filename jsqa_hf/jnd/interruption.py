@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot get lost in long runs."""
+"""Ctrl-C and SIGTERM that cannot get lost in long runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _interrupted = False
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """See that Ctrl-C ends what is done in here, whoever swallows it on the way.
+    """See that Ctrl-C, or SIGTERM, ends what is done in here, whoever swallows it on the way.
 
     An exception that is raised while a C library calls Python is printed and forgotten, so none is raised while
     libsndfile reads or writes memory; and the pool of processes of `datasets` raises another one instead. So the
@@ -24,7 +24,7 @@ def interruptible() -> Iterator[None]:
     with any error. Processes that are forked from this one leave it to this one to end them.
 
     Raises:
-        KeyboardInterrupt: If there was a Ctrl-C.
+        KeyboardInterrupt: If there was a Ctrl-C or SIGTERM, so that what is unfinished is cleared away.
     """
     global _interrupted
     main_thread = threading.current_thread() is threading.main_thread()
@@ -41,7 +41,13 @@ def interruptible() -> Iterator[None]:
             if not _called_by_libsndfile(frame):
                 raise KeyboardInterrupt
 
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:
+            os._exit(128 + number)
+        interrupt(number, frame)
+
     signal.signal(signal.SIGINT, interrupt)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
         raise_if_interrupted()
@@ -51,6 +57,7 @@ def interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, before)
         _interrupted = False
 
 

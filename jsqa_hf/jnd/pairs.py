@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ..waveforms import MINIMUM_DURATION_S
 from .chains import Chain, Link
 from .distortions.base import Distortion
 from .distortions.noise import AdditiveNoise, Rows
@@ -106,11 +107,11 @@ class JNDPairGenerator:
         sampling_rate: int = 16000,
         encoding: Encoding = "flac",
     ) -> None:
-        low, high = (level_dbov, level_dbov) if isinstance(level_dbov, (int, float)) else level_dbov
+        low, high = (level_dbov, level_dbov) if isinstance(level_dbov, (int, float, np.number)) else level_dbov
         if not low <= high <= 0:
             raise ValueError(f"level_dbov must be a level or a range (low, high) up to 0 dBov, got {level_dbov}")
-        if duration_s is not None and not duration_s > 0:
-            raise ValueError(f"duration_s must be positive or None, got {duration_s}")
+        if duration_s is not None and not duration_s >= MINIMUM_DURATION_S:
+            raise ValueError(f"duration_s must be at least {MINIMUM_DURATION_S}, or None, got {duration_s}")
         if sampling_rate <= 0:
             raise ValueError(f"sampling_rate must be positive, got {sampling_rate}")
         if speech_level not in ("p56", "rms"):
@@ -154,8 +155,8 @@ class JNDPairGenerator:
         self.duration_s = duration_s
         self.level_range = (float(low), float(high))
         self.speech_level = speech_level
-        self.seed = seed
-        self.epoch = epoch
+        self.seed = int(seed)
+        self.epoch = int(epoch)
         self.sampling_rate = sampling_rate
         self.encoding = encoding
 

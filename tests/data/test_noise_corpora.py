@@ -66,6 +66,9 @@ def test_musan_subsets(tmp_path: Path) -> None:
     )
     noise = load_noise("musan", tmp_path)
     assert noise["noise_id"][:] == ["noise-free-sound-0000", "noise-sound-bible-0000"]
+    # Noise of another corpus beside it.
+    touch(tmp_path, "noise/my_own.wav")
+    assert load_noise("musan", tmp_path)["noise_id"][:] == noise["noise_id"][:]
     both = load_noise("musan", tmp_path / "musan", subsets=("noise", "music"))
     assert both["noise_type"][:] == ["noise", "noise", "music"]
     with pytest.raises(ValueError, match="MUSAN has noise, music, speech; got 'music'"):

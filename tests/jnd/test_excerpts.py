@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jsqa_hf.jnd import load_mono
-from jsqa_hf.jnd.excerpts import Recording, draw_noise
+from jsqa_hf.jnd.excerpts import Recording, draw_noise, draw_speech, draw_talker
+from jsqa_hf.jnd.levels import rms_level
 
 RATE = 16000
 SAMPLES = np.random.default_rng(0).uniform(-0.5, 0.5, size=(2 * RATE, 2))
@@ -87,12 +88,52 @@ def test_a_file_that_ends_before_its_header_says_so_gives_what_is_there(
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 1000), length=st.integers(1, 5 * RATE))
+@given(seed=st.integers(0, 1000), length=st.integers(100, 5 * RATE))
 def test_noise_is_repeated_to_the_length_asked_for(files: dict[str, Path], seed: int, length: int) -> None:
     excerpt = draw_noise(np.random.default_rng(seed), str(files["flac"]), RATE, length)
     start = round(excerpt.offset_s * RATE)
     repeated = np.resize(np.roll(whole(files["flac"]), -start), length)
-    np.testing.assert_allclose(excerpt.samples, repeated, atol=1e-7)
+    np.testing.assert_allclose(excerpt.samples, repeated - repeated.mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("background", [0.0, 3e-4])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_words_in_a_long_recording_are_found(background: float, seed: int) -> None:
+    rng = np.random.default_rng(1)
+    samples = background * rng.standard_normal(60 * RATE)
+    samples[40 * RATE : 41 * RATE] += 0.1 * rng.standard_normal(RATE)
+    audio = {"array": samples, "sampling_rate": RATE}
+    excerpt = draw_speech(np.random.default_rng(seed), audio, RATE, 2.0)
+    start = round(excerpt.offset_s * RATE)
+    assert start < 41 * RATE and start + 2 * RATE > 40 * RATE
+    assert rms_level(excerpt.samples) > -33
+    talker = draw_talker(np.random.default_rng(seed), audio, RATE, 2 * RATE)
+    assert rms_level(talker.samples) > -33
+    assert draw_talker(np.random.default_rng(seed), audio, RATE, 70 * RATE).samples.size == 70 * RATE
+
+
+def test_an_offset_is_no_noise() -> None:
+    samples = 0.1 + 0.001 * np.random.default_rng(0).standard_normal(3 * RATE)
+    drawn = draw_noise(np.random.default_rng(0), {"array": samples, "sampling_rate": RATE}, RATE, RATE).samples
+    assert rms_level(drawn) == pytest.approx(-60, abs=0.2)
+    with pytest.raises(ValueError, match="is silent"):
+        draw_noise(np.random.default_rng(0), {"array": np.full(RATE, 0.1), "sampling_rate": RATE}, RATE, RATE // 2)
+
+
+def test_arrays_are_mono_whichever_axis_the_channels_are() -> None:
+    stereo = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    for array in (stereo, stereo.T):
+        np.testing.assert_allclose(load_mono({"array": array, "sampling_rate": RATE}, RATE), stereo.mean(axis=0))
+
+
+def test_a_path_object_is_a_path(files: dict[str, Path]) -> None:
+    np.testing.assert_array_equal(load_mono(files["flac"], RATE), load_mono(str(files["flac"]), RATE))
+    np.testing.assert_array_equal(load_mono({"path": files["flac"]}, RATE), load_mono(str(files["flac"]), RATE))
+
+
+def test_speech_of_a_few_milliseconds_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"lasts 10\.0 ms"):
+        draw_speech(np.random.default_rng(0), {"array": np.ones(160), "sampling_rate": RATE}, RATE, None)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,39 @@ def test_a_folder_that_is_in_use_is_replaced_only_if_it_holds_pairs(options: Any
         generate_pairs(options(output_dir=str(tmp_path / "other"), overwrite=True))
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("mounted", [False, True])
+def test_what_came_into_the_folder_meanwhile_stays(tmp_path: Path, overwrite: bool, mounted: bool) -> None:
+    target = tmp_path / "pairs"
+    if mounted:
+        target.mkdir()
+    meanwhile = pytest.raises(FileExistsError, match="what was made is in")
+    with meanwhile as caught, new_folder(target, overwrite=overwrite) as unfinished:
+        (unfinished / "mine").write_text("")
+        target.mkdir(exist_ok=True)
+        (target / "precious.txt").write_text("")
+    assert (target / "precious.txt").exists()
+    assert (unfinished / "mine").exists() and str(unfinished) in str(caught.value)
+
+
+def test_a_saved_dataset_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"x": [1]}).save_to_disk(tmp_path / "corpus")
+    with pytest.raises(FileExistsError, match="something else"), new_folder(tmp_path / "corpus", overwrite=True):
+        pass
+
+
+def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "pairs" / ".pairs.unfinished-abc").mkdir(parents=True)
+    with new_folder(tmp_path / "pairs") as unfinished:
+        (unfinished / "mine").write_text("")
+    assert (tmp_path / "pairs" / "mine").exists()
+    # For all who could read it, had it been made as any other.
+    (tmp_path / "plain").mkdir()
+    with new_folder(tmp_path / "made"):
+        pass
+    assert (tmp_path / "made").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_an_empty_folder_is_filled_and_stays_the_same_folder(options: Any, tmp_path: Path) -> None:
     # As it may be mounted, or belong to a user who may not write beside it.
     (tmp_path / "pairs").mkdir()
@@ -236,6 +269,13 @@ def test_an_interruption_inside_libsndfile_waits_for_its_end(capfd: pytest.Captu
         raise_if_interrupted()
         pytest.fail("went on after an interruption")
     assert capfd.readouterr().err == ""
+
+
+def test_sigterm_clears_away_as_an_interruption_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_interruption_that_becomes_another_error_is_one_again() -> None:

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from ..excerpts import Recordings
+from ..excerpts import Recordings, draw_talker
 from ..levels import active_speech_level, rms_level
 from ..mixing import NOMINAL_LEVEL_DBOV, SpeechLevel, add_at_snrs
 from ..thresholds import SNR_THRESHOLD
@@ -111,7 +111,7 @@ class CompetingTalkers(Distortion):
         mixture = np.zeros(length, dtype=np.float32)
         names = []
         for _ in range(int(rng.integers(low, high + 1))):
-            excerpt, row = self.talkers.draw(rng, sampling_rate, length)
+            excerpt, row = self.talkers.draw(rng, sampling_rate, length, draw_talker)
             level_dbov = active_speech_level(excerpt.samples, sampling_rate).level_dbov
             mixture += excerpt.samples * 10 ** ((NOMINAL_LEVEL_DBOV - level_dbov) / 20)
             names.append(f"{row['speech_id']}@{excerpt.offset_s:.6f}")

@@ -73,18 +73,28 @@ class _Loss(Distortion):
     ) -> list[Distorted]:
         """See `Distortion.distort`. The number of lost packets is the loss rate times the number of all, rounded.
 
+        Of rates within one JND of each other it is rounded so that what is lost is within one JND, too: one packet of
+        a short clip is more than that.
+
         Measured: `loss_percent`, the share of packets that were lost, and `mean_burst_packets`, the mean number of
         lost packets in a row (0 without loss).
         """
-        return [self._lose(speech, float(percent), draw.values, sampling_rate) for percent in severities]
+        rounded: dict[float, int] = {}
+        losses = []
+        for percent in map(float, severities):
+            if not 0 <= percent <= 100:
+                raise ValueError(f"a loss rate must be from 0 to 100 %, got {percent:g}")
+            near = [other for other in rounded if self.threshold.jnds_between(other, percent) <= 1]
+            if near:
+                count = rounded[near[-1]] + int((percent - near[-1]) / 100 * draw.values.size)
+            else:
+                count = rounded[percent] = int(percent / 100 * draw.values.size + 0.5)
+            losses.append(self._lose(speech, count, draw.values, sampling_rate))
+        return losses
 
-    def _lose(
-        self, speech: NDArray[np.float64], percent: float, order: NDArray[np.intp], sampling_rate: int
-    ) -> Distorted:
-        if not 0 <= percent <= 100:
-            raise ValueError(f"a loss rate must be from 0 to 100 %, got {percent:g}")
+    def _lose(self, speech: NDArray[np.float64], count: int, order: NDArray[np.intp], sampling_rate: int) -> Distorted:
         lost = np.zeros(order.size, dtype=bool)
-        lost[order[: int(percent / 100 * order.size + 0.5)]] = True
+        lost[order[:count]] = True
         edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
         packet = round(PACKET_S * sampling_rate)
         samples = speech.copy()

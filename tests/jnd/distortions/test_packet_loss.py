@@ -51,6 +51,35 @@ def test_the_rate_is_the_one_asked_for_and_a_higher_one_loses_the_same_packets_a
     assert not (at_few & ~at_many).any()
 
 
+@settings(deadline=None, max_examples=50)
+@given(
+    name=st.sampled_from(NAMES),
+    percent=st.floats(0, 30),
+    jnds=st.floats(-1, 1),
+    packets=st.integers(25, 500),
+    seed=st.integers(0, 1000),
+)
+def test_what_is_lost_of_a_pair_is_within_one_jnd_however_short_the_clip(
+    name: str, percent: float, jnds: float, packets: int, seed: int
+) -> None:
+    distortion = make_distortion(name)
+    jnd = distortion.threshold
+    other = float(np.clip(jnd.value(jnd.position(percent) + jnds), 0, 100))
+    speech = np.ones(320 * packets)
+    draw = distortion.draw(np.random.default_rng(seed), speech.size, 16000)
+    first, second = (one.measured["loss_percent"] for one in distortion.distort(speech, [percent, other], draw, 16000))
+    assert abs(first - second) <= abs(percent - other) + 1e-9
+    assert abs(first - percent) <= 50 / packets + 1e-9
+
+
+def test_small_steps_in_a_row_add_up() -> None:
+    rates = np.arange(0, 20, 0.2)
+    results = distort(make_distortion("packet-loss"), utterance(), rates.tolist())
+    lost = [result.measured["loss_percent"] for result in results]
+    np.testing.assert_allclose(lost, rates, atol=1.5)
+    assert (np.diff(lost) >= 0).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_lost_is_measured(name: str) -> None:
     (result,) = distort(make_distortion(name), np.ones(32000), [17])
