@@ -287,7 +287,7 @@ def test_noise_of_few_kinds_is_part_of_noise_of_many_and_of_none_that_is_tested(
 def test_every_variant_is_made_of_options_that_stage_1_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(JSQAConfig, "tiny", classmethod(lambda cls, **kwargs: small_config(**kwargs)))
     args, stage1 = noise_table(tmp_path, 102), runs.script("pretrain_contrastive")
-    rows = [{"audio": {"array": np.ones(9), "sampling_rate": runs.RATE}, "noise_id": "a", "noise_type": "b"}]
+    rows = [{"audio": {"array": np.arange(9) / 9, "sampling_rate": runs.RATE}, "noise_id": "a", "noise_type": "b"}]
     kinds = (stage1.PretrainingArguments, CardArguments, RunArguments)
     for name in ablations.VARIANTS:
         extra = ablations.options(name, args, 0, ["noise", "mnru"])
@@ -295,7 +295,7 @@ def test_every_variant_is_made_of_options_that_stage_1_has(tmp_path: Path, monke
         generator = stage1.build_generator(parsed, rows, 0)
         stage1.build_model(parsed)
         assert generator.levels == parsed.levels
-        assert set(parsed.distortions) <= {"noise", "mnru"}
+        assert set(parsed.distortions) <= {"noise", "mnru", "all"}
 
 
 def variant(gain: float) -> dict[str, Any]:
