@@ -120,7 +120,7 @@ def test_clips_without_pesq_are_labelled_by_the_teacher_alone(tmp_path: Path, mo
     mos = 0.5 * scores + 1
     measures = {"pesq": scores + np.resize([0.3, -0.3], 12), "distillmos": scores}
     talkers, held_out = np.resize(["a", "b", "c"], 12), np.resize([False, False, True], 12)
-    monkeypatch.setattr(map_ratings, "rated_clips", lambda path: (measures, mos, talkers, held_out))
+    monkeypatch.setattr(map_ratings, "rated_clips", lambda path, also: (measures, mos, talkers, held_out))
     (tmp_path / "ratings.csv").write_text("file,split\na.wav,train\nb.wav,train\n")
     (tmp_path / "teacher_distillmos.csv").write_text("file,distillmos\na.wav,2.0\nb.wav,4.0\n")
     assert map_ratings.main(["--ratings=rated.csv", f"--simulated={tmp_path / 'ratings.csv'}"]) == 0

@@ -6,15 +6,16 @@ PESQ-WB and DistillMOS (from `teacher_ratings.py`, beside both tables) are mappe
 third-order mapping of ITU-T P.1401; a mixture is the mean of what its members map to. Leave-one-talker-out over the
 talkers with `split` = train tells which predicts listeners best, on average over all tables of ratings, and only that
 chooses; the held-out talkers are printed beside it. The labels are on the scale of the first table. The reference of
-each talker is its condition c0 or C01. Writes `mapped.csv` beside the simulated ratings, with the mapped value as
-`mos`. Below the lowest value among the rated clips a mapping falls in a straight line to 1 at the lowest that the
-measure gives, which is an assumption. Clips without PESQ, as `degraded_clips.py` makes
-them, are labelled by DistillMOS alone.
+each talker is its condition c0 or C01. `--also zimtohrli visqol` reports all mixtures with these, too; the labels are
+of the first two measures. Writes `mapped.csv` beside the simulated ratings, with the mapped value as `mos`. Below the
+lowest value among the rated clips a mapping falls in a straight line to 1 at the lowest that the measure gives, which
+is an assumption. Clips without PESQ, as `degraded_clips.py` makes them, are labelled by DistillMOS alone.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import sys
@@ -34,16 +35,44 @@ from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.metrics.mapping import fit_mapping
 from jsqa_hf.training import parse_arguments
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from peers import PEERS, Rate  # noqa: E402 - it is a script beside this folder
+
 SAMPLING_RATE = 16000
 WORST = {
     # ITU-T P.862.2: the mapping of the lowest raw score, -0.5.
     "pesq": 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224)),
     "distillmos": 1.0,
+    # Both give a MOS.
+    "zimtohrli": 1.0,
+    "visqol": 1.0,
 }
 REFERENCES = ("c0", "C01")
-MIXTURES = (("pesq",), ("distillmos",), ("pesq", "distillmos"))
+MEASURES = ("pesq", "distillmos")
 
 Values = dict[str, NDArray[np.float64]]
+
+
+def rate_zimtohrli(clean: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
+    """MOS of Zimtohrli."""
+    import zimtohrli
+
+    first, second = (soxr.resample(clip, SAMPLING_RATE, 48000).astype(np.float32) for clip in (clean, degraded))
+    return float(zimtohrli.mos_from_zimtohrli(zimtohrli.Pyohrli().distance(first, second)))
+
+
+def rate_visqol(clean: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
+    """MOS-LQO of ViSQOL in its mode for speech."""
+    (scores,) = _visqol()([degraded.astype(np.float32)], [clean.astype(np.float32)]).values()
+    return float(scores[0])
+
+
+@lru_cache
+def _visqol() -> Rate:
+    return PEERS["visqol"].load("", 1).rate
+
+
+FURTHER = {"zimtohrli": rate_zimtohrli, "visqol": rate_visqol}
 
 
 @dataclass
@@ -55,6 +84,9 @@ class MappingArguments:
     )
     simulated: str = field(metadata={"help": "ratings.csv of simulated_ratings.py"})
     report: str | None = field(default=None, metadata={"help": "JSON file for the figures of all mixtures"})
+    also: list[str] = field(
+        default_factory=list, metadata={"help": f"further measures to report: {' or '.join(FURTHER)}"}
+    )
 
 
 def read(path: str | Path) -> list[dict[str, str]]:
@@ -76,13 +108,17 @@ def teacher_values(table: str, rows: Sequence[dict[str, str]]) -> NDArray[np.flo
 
 
 @lru_cache
-def rated_clips(path: str) -> tuple[Values, NDArray[np.float64], NDArray[np.str_], NDArray[np.bool_]]:
+def rated_clips(
+    path: str, also: tuple[str, ...] = ()
+) -> tuple[Values, NDArray[np.float64], NDArray[np.str_], NDArray[np.bool_]]:
     """Measures, MOS and talker of each clip, and whether it is held out."""
     rows, folder = read(path), Path(path).parent
     references = {row["talker"]: load(folder / row["file"]) for row in rows if row["condition"] in REFERENCES}
-    scores = [pesq.pesq(SAMPLING_RATE, references[row["talker"]], load(folder / row["file"]), "wb") for row in rows]
+    pairs = [(references[row["talker"]], load(folder / row["file"])) for row in rows]
+    further = {name: np.array([FURTHER[name](*pair) for pair in pairs]) for name in also}
+    scores = [pesq.pesq(SAMPLING_RATE, *pair, "wb") for pair in pairs]
     return (
-        {"pesq": np.array(scores), "distillmos": teacher_values(path, rows)},
+        {"pesq": np.array(scores), "distillmos": teacher_values(path, rows), **further},
         np.array([float(row["mos"]) for row in rows]),
         np.array([row["talker"] for row in rows]),
         np.array([row["split"] != "train" for row in rows]),
@@ -106,16 +142,21 @@ def fit(mixture: Sequence[str], values: Values, mos: NDArray[np.float64]) -> Cal
     return apply
 
 
+def mixtures_of(measures: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every measure, every two of them, and so on."""
+    return [mixture for number in range(1, len(measures) + 1) for mixture in itertools.combinations(measures, number)]
+
+
 def chosen(values: Values, where: NDArray[np.bool_]) -> Values:
     """The values of some clips."""
     return {name: value[where] for name, value in values.items()}
 
 
-def compare_mixtures(ratings: str) -> dict[str, dict[str, Any]]:
+def compare_mixtures(ratings: str, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """Agreement of every mixture with listeners, by name: `leave_one_talker_out` and `held_out`."""
-    values, mos, talkers, held_out = rated_clips(ratings)
+    values, mos, talkers, held_out = rated_clips(ratings, tuple(also))
     figures = {}
-    for mixture in MIXTURES:
+    for mixture in mixtures_of([*MEASURES, *also]):
         predicted = np.full(len(mos), np.nan)
         for talker in np.unique(talkers[~held_out]):
             own = talkers == talker
@@ -131,16 +172,17 @@ def compare_mixtures(ratings: str) -> dict[str, dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Choose, fit, test and apply the mapping; returns the exit code."""
     (args,) = parse_arguments((MappingArguments,), argv)
-    figures = [compare_mixtures(path) for path in args.ratings]
+    figures = [compare_mixtures(path, args.also) for path in args.ratings]
     errors = {
-        name: np.mean([of_table[name]["leave_one_talker_out"]["rmse"] for of_table in figures]) for name in figures[0]
+        name: np.mean([of_table[name]["leave_one_talker_out"]["rmse"] for of_table in figures])
+        for name in map("+".join, mixtures_of(MEASURES))
     }
     best = min(errors, key=errors.__getitem__)
     text = json.dumps({"chosen": best, "mixtures": figures}, indent=2)
     print(text)
     if args.report:
         Path(args.report).write_text(text + "\n", encoding="utf-8")
-    values, mos, _, held_out = rated_clips(args.ratings[0])
+    values, mos, _, held_out = rated_clips(args.ratings[0], tuple(args.also))
     rows = read(args.simulated)
     simulated = {"distillmos": teacher_values(args.simulated, rows)}
     if "pesq" in rows[0]:
