@@ -1,6 +1,6 @@
 """Both stages of JSQA on the data that ships with the repository, in minutes on two CPU cores.
 
-    python examples/demo.py            # about 8 minutes
+    python examples/demo.py            # about 3 minutes
     python examples/demo.py --fast     # a check that everything runs, about a minute
 
 Makes JND pairs, pretrains on them, fine-tunes on human ratings, trains the same network from scratch beside it,

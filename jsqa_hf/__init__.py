@@ -6,6 +6,7 @@ Importing the package makes the Auto classes and `pipeline` of transformers know
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,11 @@ def _register() -> None:
 
 def _is_command_line() -> bool:
     """True while Python starts `jsqa` or `python -m jsqa_hf`: `--help` must not wait for torch."""
-    return sys.argv[:1] == ["-m"] or Path(sys.argv[0] if sys.argv else "").name in {"jsqa", "jsqa.exe"}
+    if sys.argv[:1] == ["-m"]:
+        # Python is looking for the module, which may be another that imports this one.
+        module = re.search(r"\s-\w*m\s?([\w.]+)", " ".join(sys.orig_argv))
+        return module is not None and module[1].partition(".")[0] == __name__
+    return Path(sys.argv[0] if sys.argv else "").name in {"jsqa", "jsqa.exe"}
 
 
 if TYPE_CHECKING:

@@ -260,6 +260,8 @@ class JSQAConfig(PreTrainedConfig):
         """All values, as a checkpoint holds them."""
         values = super().to_dict()
         values.pop("_of_backbone", None)
+        # Where the backbone lay on the machine that trained.
+        values["hubert_config"].pop("_name_or_path", None)
         return values
 
     def with_backbone(self, hubert_config: HubertConfig) -> "JSQAConfig":

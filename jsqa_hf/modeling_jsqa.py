@@ -103,7 +103,10 @@ class JSQAMOSOutput(ModelOutput):
 
     @property
     def logits(self) -> Tensor | None:
-        """The scores, under the name that the classification tools of transformers read."""
+        """The scores, under the name that tools for regression heads read.
+
+        Not for the pipeline `audio-classification`, which would make probabilities of them.
+        """
         return self.scores
 
 
@@ -281,6 +284,8 @@ class JSQAModel(JSQAPreTrainedModel):
             backbone = HubertModel.from_pretrained(backbone, **kwargs)
         hubert_config = copy.deepcopy(backbone.config)
         hubert_config.apply_spec_augment = False
+        # Where it lay on this machine.
+        hubert_config._name_or_path = ""
         for name in ("layerdrop", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
             setattr(hubert_config, name, 0.0)
         model = cls((JSQAConfig() if config is None else config).with_backbone(hubert_config))
@@ -610,7 +615,13 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         self.post_init()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """As in transformers; the saved code also loads by `AutoModelForAudioClassification`."""
+        """As in transformers; the saved code also loads by `AutoModelForAudioClassification`.
+
+        A pipeline of its own, which `pipeline` would then insist on, is named only beside its code.
+        """
+        pipelines = getattr(self.config, "custom_pipelines", None)
+        if pipelines and not os.path.isfile(os.path.join(save_directory, "pipeline_jsqa.py")):
+            del self.config.custom_pipelines
         if self._auto_class is not None:
             # transformers writes one Auto class per model class into the map.
             reference = f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"

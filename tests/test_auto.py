@@ -109,6 +109,27 @@ def test_a_saved_pipeline_runs_where_the_package_is_not_installed(small_checkpoi
     assert run_outside(folder, noise, tmp_path, "pipeline")["pipeline"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_model_saved_again_names_no_pipeline_whose_code_is_not_there(small_checkpoint, noise, tmp_path):
+    rate = pipeline("speech-quality-assessment", model=str(small_checkpoint))
+    rate.save_pretrained(tmp_path / "first")
+    assert "custom_pipelines" in json.loads((tmp_path / "first" / "config.json").read_text())
+    JSQAForMOSRegression.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "again")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "again")
+    assert "custom_pipelines" not in json.loads((tmp_path / "again" / "config.json").read_text())
+    clip = {"array": noise, "sampling_rate": 16000}
+    again = pipeline("speech-quality-assessment", model=str(tmp_path / "again"))
+    assert again(clip)["mos"] == pytest.approx(rate(clip)["mos"])
+
+
+def test_importing_the_package_registers_it_in_a_module_of_somebody_else(tmp_path):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("import jsqa_hf\n")
+    main = "import sys\nfrom transformers import AutoConfig\nprint(AutoConfig.for_model('jsqa').model_type)\n"
+    (tmp_path / "app" / "__main__.py").write_text(main)
+    done = subprocess.run([sys.executable, "-m", "app"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "jsqa\n", done.stderr
+
+
 def test_a_folder_saved_again_still_carries_its_code(small_checkpoint, tmp_path):
     AutoModel.from_pretrained(small_checkpoint).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

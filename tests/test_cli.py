@@ -449,6 +449,7 @@ def test_help_comes_without_loading_torch(environment: dict[str, str], arguments
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['-m', *{arguments!r}]\n"
+        f"sys.orig_argv = ['python', '-m', 'jsqa_hf', *{arguments!r}]\n"
         "try:\n"
         "    runpy.run_module('jsqa_hf', run_name='__main__')\n"
         "except SystemExit as end:\n"

@@ -10,15 +10,26 @@ import pytest
 from small import SAMPLING_RATE, small_config
 from transformers import pipeline
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel, SpeechQualityPipeline
 from jsqa_hf.onnx_rater import load_onnx_rater
 from jsqa_hf.score_engine import make_engine
 from jsqa_hf.score_results import describe_model
 from jsqa_hf.scoring import load_pipeline
+from jsqa_hf.training import run_script
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training_scripts"))
 
 import export_checkpoint  # noqa: E402
+
+
+def test_a_model_without_its_head_is_not_exported_with_a_random_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JSQAModel(small_config()).save_pretrained(tmp_path / "bare")
+    words = [f"--model={tmp_path / 'bare'}", f"--output_dir={tmp_path / 'exported'}"]
+    assert run_script(lambda: export_checkpoint.main(words)) == 1
+    assert "weights of the projection head" in capsys.readouterr().err
+    assert not (tmp_path / "exported").exists()
 
 
 @pytest.mark.slow

@@ -274,6 +274,12 @@ def test_from_backbone_takes_from_the_backbone_what_the_config_leaves_to_it():
     assert JSQAModel.from_backbone(hubert, JSQAConfig(initializer_range=0.1)).config.initializer_range == 0.1
 
 
+def test_no_path_of_the_backbone_is_saved(tmp_path):
+    HubertModel(small_config().hubert_config).save_pretrained(tmp_path / "secret")
+    JSQAModel.from_backbone(str(tmp_path / "secret")).save_pretrained(tmp_path / "model")
+    assert "secret" not in (tmp_path / "model" / "config.json").read_text()
+
+
 def test_from_backbone_leaves_the_backbone_and_the_config_alone():
     hubert: HubertModel = build(JSQAModel).hubert
     hubert.config.layerdrop = 0.1

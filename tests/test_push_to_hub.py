@@ -110,7 +110,9 @@ def online(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
 
 
 def test_only_what_the_hub_should_have_is_pushed(checkpoint: Path):
+    (checkpoint / "my_notes.py").write_text("SECRET = 1")
     files = set(files_to_push(checkpoint))
+    (checkpoint / "my_notes.py").unlink()
     assert files == {
         "model.safetensors",
         "config.json",

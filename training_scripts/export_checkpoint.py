@@ -14,13 +14,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.onnx_export import export_onnx
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.scoring import load_whole_model
+from jsqa_hf.training import parse_arguments, run_script
 
 
 @dataclass
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args,) = parse_arguments((ExportArguments,), argv)
     is_mos_model = "JSQAForMOSRegression" in (JSQAConfig.from_pretrained(args.model).architectures or ())
     model_class = JSQAForMOSRegression if is_mos_model else JSQAForContrastivePretraining
-    model = model_class.from_pretrained(args.model)
+    head = "the MOS head" if is_mos_model else "the projection head"
+    model: Any = load_whole_model(model_class, args.model, head, "nothing is exported")
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
@@ -62,4 +65,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

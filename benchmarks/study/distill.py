@@ -184,7 +184,7 @@ class Student:
         warmup = min(300, steps // 5 + 1)
 
         def share(step: int) -> float:
-            return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, share)
 

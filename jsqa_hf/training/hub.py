@@ -139,6 +139,9 @@ def files_to_push(output: Path, model: Path | None = None) -> dict[str, Path]:
     """
     model = model or output
     files = {path.name: path for pattern in _MODEL_FILES for path in sorted(model.glob(pattern))}
+    package = Path(__file__).parents[1]
+    # Code that is not ours may lie there, too.
+    files = {name: path for name, path in files.items() if path.suffix != ".py" or (package / name).is_file()}
     if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
         raise FileNotFoundError(f"{model} holds no model: config.json and *.safetensors are needed")
     for pattern in _RUN_FILES:

@@ -77,11 +77,14 @@ class HubTrainer(Trainer):
         model: Any = self.accelerator.unwrap_model(self.model)
         rates = isinstance(model, JSQAForMOSRegression) and "mos" in model.config.mos_output_names
         if rates:
+            if self.args.should_save:
+                folder = Path(output_dir or str(self.args.output_dir))
+                folder.mkdir(parents=True, exist_ok=True)
+                # Before the model, which names a pipeline only beside its code.
+                custom_object_save(SpeechQualityPipeline, folder)
             implementation = f"{SpeechQualityPipeline.__module__.rpartition('.')[2]}.{SpeechQualityPipeline.__name__}"
             model.config.custom_pipelines = {TASK: {"impl": implementation, "pt": ["AutoModel"], "type": "audio"}}
         super().save_model(output_dir, _internal_call=True)
-        if rates and self.args.should_save:
-            custom_object_save(SpeechQualityPipeline, output_dir or str(self.args.output_dir))
 
     def create_model_card(self, *args: Any, finished: bool = True, **kwargs: Any) -> None:
         """Write README.md and `training_args.json` into the output folder.
