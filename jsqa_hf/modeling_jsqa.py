@@ -284,8 +284,6 @@ class JSQAModel(JSQAPreTrainedModel):
             backbone = HubertModel.from_pretrained(backbone, **kwargs)
         hubert_config = copy.deepcopy(backbone.config)
         hubert_config.apply_spec_augment = False
-        # Where it lay on this machine.
-        hubert_config._name_or_path = ""
         for name in ("layerdrop", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
             setattr(hubert_config, name, 0.0)
         model = cls((JSQAConfig() if config is None else config).with_backbone(hubert_config))

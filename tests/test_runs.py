@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -192,33 +193,36 @@ class Number(torch.utils.data.Dataset):
         return index
 
 
-def test_workers_outlive_a_signal_until_the_run_is_over():
-    collator = SteadyWorkers(sum)
+def started(collator: SteadyWorkers) -> tuple[Any, Any]:
+    """Batches of which the first was drawn, and the worker that makes them."""
     batches = iter(DataLoader(Number(), batch_size=2, num_workers=1, collate_fn=collator, prefetch_factor=1))
     assert next(batches) == 1
     (worker,) = batches._workers
-    worker.terminate()
-    assert list(batches)[-1] == 98 + 99
+    return batches, worker
 
-    batches = iter(DataLoader(Number(), batch_size=2, num_workers=1, collate_fn=collator, prefetch_factor=1))
-    assert next(batches) == 1
-    (worker,) = batches._workers
-    collator.end()
+
+def assert_ends_by_a_signal(worker: Any) -> None:
     worker.terminate()
     worker.join(timeout=20)
     assert worker.exitcode == 0
+
+
+def test_workers_outlive_a_signal_until_the_run_is_over():
+    collator = SteadyWorkers(sum)
+    batches, worker = started(collator)
+    worker.terminate()
+    assert list(batches)[-1] == 98 + 99
+
+    batches, worker = started(collator)
+    collator.end()
+    assert_ends_by_a_signal(worker)
 
 
 def test_workers_of_two_collators_end_together():
     training = SteadyWorkers(sum)
-    evaluation = training.beside(sum)
-    batches = iter(DataLoader(Number(), batch_size=2, num_workers=1, collate_fn=evaluation, prefetch_factor=1))
-    assert next(batches) == 1
-    (worker,) = batches._workers
+    batches, worker = started(training.beside(sum))
     training.end()
-    worker.terminate()
-    worker.join(timeout=20)
-    assert worker.exitcode == 0
+    assert_ends_by_a_signal(worker)
 
 
 @pytest.mark.slow

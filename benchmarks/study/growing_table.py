@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jsqa_hf.score_tables import read_rows as rows_of_file
+
 Write = Callable[[Iterable[Mapping[str, Any]]], None]
 
 
@@ -15,8 +17,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table, none if there is no such file. A last line that a break cut off is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return list(csv.DictReader(line for line in lines if line.endswith("\n")))
+    return [row for _, row in rows_of_file(path, "csv", whole=True)]
 
 
 @contextmanager

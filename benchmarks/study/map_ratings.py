@@ -29,6 +29,7 @@ import numpy as np
 import pesq
 import soxr
 from numpy.typing import NDArray
+from simulated_ratings import zimtohrli_mos
 
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.metrics import mos_metrics
@@ -53,14 +54,6 @@ MEASURES = ("pesq", "distillmos")
 Values = dict[str, NDArray[np.float64]]
 
 
-def rate_zimtohrli(clean: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
-    """MOS of Zimtohrli."""
-    import zimtohrli
-
-    first, second = (soxr.resample(clip, SAMPLING_RATE, 48000).astype(np.float32) for clip in (clean, degraded))
-    return float(zimtohrli.mos_from_zimtohrli(zimtohrli.Pyohrli().distance(first, second)))
-
-
 def rate_visqol(clean: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
     """MOS-LQO of ViSQOL in its mode for speech."""
     (scores,) = _visqol()([degraded.astype(np.float32)], [clean.astype(np.float32)]).values()
@@ -72,7 +65,7 @@ def _visqol() -> Rate:
     return PEERS["visqol"].load("", 1).rate
 
 
-FURTHER = {"zimtohrli": rate_zimtohrli, "visqol": rate_visqol}
+FURTHER = {"zimtohrli": zimtohrli_mos, "visqol": rate_visqol}
 
 
 @dataclass

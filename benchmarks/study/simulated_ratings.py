@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,11 @@ class Simulator(Degrader):
 
     def __init__(self, args: SimulationArguments) -> None:
         import pesq
-        import zimtohrli
 
         super().__init__(args)
-        self.pesq, self.zimtohrli, self.hearing = pesq, zimtohrli, zimtohrli.Pyohrli()
+        self.pesq = pesq
+        # A missing module is told before the first clip.
+        _hearing()
 
     def __call__(self, number: int) -> dict[str, Any]:
         """Make one clip; returns its row, or why there is none as `error`."""
@@ -145,9 +147,23 @@ class Simulator(Degrader):
 
     def _rate(self, clean: NDArray[Any], degraded: NDArray[Any]) -> Mapping[str, float]:
         pesq = float(self.pesq.pesq(SAMPLING_RATE, clean, degraded, "wb"))
-        first, second = (soxr.resample(clip, SAMPLING_RATE, 48000).astype(np.float32) for clip in (clean, degraded))
-        zimtohrli = float(self.zimtohrli.mos_from_zimtohrli(self.hearing.distance(first, second)))
+        zimtohrli = zimtohrli_mos(clean, degraded)
         return {"mos": (pesq + zimtohrli) / 2, "pesq": pesq, "zimtohrli": zimtohrli}
+
+
+def zimtohrli_mos(clean: NDArray[Any], degraded: NDArray[Any]) -> float:
+    """MOS of Zimtohrli, of clips at `SAMPLING_RATE`."""
+    import zimtohrli
+
+    first, second = (soxr.resample(clip, SAMPLING_RATE, 48000).astype(np.float32) for clip in (clean, degraded))
+    return float(zimtohrli.mos_from_zimtohrli(_hearing().distance(first, second)))
+
+
+@lru_cache
+def _hearing() -> Any:
+    import zimtohrli
+
+    return zimtohrli.Pyohrli()
 
 
 def label(distortion: Distortion) -> str:

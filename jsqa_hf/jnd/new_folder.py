@@ -78,10 +78,11 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     try:
-        check_target(folder, overwrite=overwrite)
+        # What was empty must be so still: it holds the temporary folder, and can't be replaced by it.
+        check_target(folder, overwrite=overwrite and not inside)
     except FileExistsError as error:
         raise FileExistsError(f"{error}. It came about meanwhile; what was made is in {unfinished}") from error
-    if inside and not _contents(folder):
+    if inside:
         for path in sorted(unfinished.iterdir()):
             path.rename(folder / path.name)
         unfinished.rmdir()
