@@ -209,6 +209,8 @@ def _metadata(run: RunSummary) -> ModelCardData:
             # Not on the Hub: a slug, as the field must not be empty.
             dataset_type=re.sub(r"[^a-z0-9]+", "-", evaluated.lower()).strip("-") or "ratings",
             dataset_name=evaluated if len(run.results) == 1 else f"{evaluated}: {plain_line(output)}",
+            # Without it, results of several outputs would count as ones of the same data, under the first name.
+            dataset_config=None if len(run.results) == 1 else plain_line(output),
             dataset_split=None if run.evaluation_split is None else plain_line(run.evaluation_split),
             metric_type=metric,
             metric_name=name,

@@ -20,7 +20,7 @@ from scipy import stats
 from jsqa_hf.escaping import escape_markdown, plain_line
 from jsqa_hf.intervals import interval_calibration, metric_intervals
 from jsqa_hf.metrics import mos_metrics
-from jsqa_hf.model_card import Compute, RunSummary, evaluate_outputs, render_run_card
+from jsqa_hf.model_card import Compute, OutputResult, RunSummary, evaluate_outputs, render_run_card
 from jsqa_hf.training import CardArguments
 from jsqa_hf.training.run_card import _earlier_hours, _emissions, source_name
 
@@ -36,8 +36,11 @@ def ratings(clips: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return rated + rng.normal(0, deviations), deviations**2, rated
 
 
+def of_one_output(name: str, clips: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, OutputResult]:
+    return evaluate_outputs([name], *(values[:, None] for values in clips))
+
+
 def summary(**values: object) -> RunSummary:
-    scores, variances, labels = (values_[:, None] for values_ in ratings(40))
     run = RunSummary(
         name="mos",
         stage="finetuning",
@@ -51,7 +54,7 @@ def summary(**values: object) -> RunSummary:
         rows={"train": 1234, "eval": 40},
         score_range=(1.0, 5.0),
         sampling_rate=16000,
-        results=evaluate_outputs(["mos"], scores, variances, labels),
+        results=of_one_output("mos", ratings(40)),
         license="apache-2.0",
         language=["en"],
         base_model="user/pretrained",
@@ -147,6 +150,16 @@ def test_the_card_holds_the_figures():
     assert MARKDOWN.render(card.text).count("<table>") == 2
     for title in ("Use", "Training data", "Procedure", "Results", "Calibration", "Limits", "Compute", "Citation"):
         assert f"## {title}\n" in card.text
+
+
+def test_every_output_keeps_its_own_figures():
+    results = {"mos": summary().results["mos"], **of_one_output("noisiness", ratings(30, seed=1))}
+    card = ModelCard(render_run_card(summary(results=results)))
+    assert {(one.dataset_name, one.metric_type, one.metric_value) for one in card.data.eval_results} == {
+        (f"nisqa: {output}", name, round(result.metrics[name], 4))
+        for output, result in results.items()
+        for name in ("rmse", "mae", "pcc", "srcc")
+    }
 
 
 def test_names_can_neither_break_the_metadata_nor_the_text():
