@@ -14,15 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .intervals import bootstrap_intervals
-from .metrics import Conditions, condition_means, mos_metrics, p1401_metrics, rating_ci95, rmse, rmse_star
+from .intervals import RESAMPLES
+from .metrics import Conditions, condition_means, condition_metrics, metric_intervals, p1401_metrics, rating_ci95, rmse
 
 __all__ = ["RatedClips", "evaluate_clips", "residual_table", "summary", "write_json", "write_predictions"]
 
 Floats = NDArray[np.float64]
-
-# Our choice: an evaluation of 240 clips with all its figures then takes some seconds.
-RESAMPLES = 1000
 
 # Shown, in this order.
 FIGURES = (
@@ -78,19 +75,12 @@ class RatedClips:
 
     def condition_means(self) -> Conditions:
         """Means over the usable clips of each condition of each corpus; clips without condition are left out."""
-        chosen = self.choose(
-            np.array([clip for clip in self.usable() if self.conditions[clip] is not None], dtype=int)
-        )
-        pairs = list(zip(chosen.corpora, chosen.conditions, strict=True))
-        numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
-        means = condition_means(
-            [numbers[pair] for pair in pairs], chosen.predicted, chosen.rated, chosen.std, chosen.n_votes
-        )
-        names = list(numbers)
-        single = len({corpus for corpus, _ in names}) == 1
-        return means._replace(
-            names=[str(names[one][1]) if single else ": ".join(map(str, names[one])) for one in means.names]
-        )
+        several = len(set(self.corpora)) > 1
+        names = [
+            None if condition is None else f"{corpus}: {condition}" if several else condition
+            for corpus, condition in zip(self.corpora, self.conditions, strict=True)
+        ]
+        return condition_means(names, self.predicted, self.rated, self.std, self.n_votes)
 
 
 def evaluate_clips(clips: RatedClips, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
@@ -106,8 +96,8 @@ def evaluate_clips(clips: RatedClips, *, resamples: int = RESAMPLES, seed: int =
 
     Returns:
         - `clips`: [`jsqa_hf.metrics.p1401_metrics`] per clip, with `interval_coverage_95`, the share of the ratings
-          within the predicted intervals, and `intervals_bootstrap`, 95 % intervals over conditions where all clips
-          have one, else over clips;
+          within the predicted intervals, `n_independent`, the number of conditions where all clips have one and they
+          are several, else of clips, and `intervals_bootstrap`, [`jsqa_hf.metrics.metric_intervals`] over these;
         - `conditions`: the same of the means per condition, or None if there are fewer than two;
         - `corpora`: both of each corpus, if there are several; None for those with fewer than two usable clips.
 
@@ -131,32 +121,22 @@ def _of_one(clips: RatedClips, resamples: int, seed: int) -> dict[str, Any]:
     used = clips.usable()
     inside = (clips.low[used] <= clips.rated[used]) & (clips.rated[used] <= clips.high[used])
     per_clip["interval_coverage_95"] = float(inside.mean())
-    groups = [(clips.corpora[clip], clips.conditions[clip]) for clip in used]
-    known = all(condition is not None for _, condition in groups) and len(set(groups)) > 1
-    values = clips.predicted[used], clips.rated[used], widths[used]
-    per_clip["intervals_bootstrap"] = _resampled(*values, groups if known else None, resamples, seed)
+    groups = list(zip(clips.corpora, clips.conditions, strict=True))
+    of_used = {groups[clip] for clip in used}
+    in_conditions = len(of_used) > 1 and all(condition is not None for _, condition in of_used)
+    per_clip["n_independent"] = len(of_used) if in_conditions else len(used)
+    per_clip["intervals_bootstrap"] = metric_intervals(
+        clips.predicted, clips.rated, widths, groups if in_conditions else None, resamples=resamples, seed=seed
+    )
     means = clips.condition_means()
     per_condition = None
     if len(means.names) > 1:
-        values = means.predicted, means.rated, means.ci95
-        per_condition = p1401_metrics(*values)
-        per_condition["intervals_bootstrap"] = _resampled(*values, None, resamples, seed)
+        per_condition = condition_metrics(means)
+        per_condition["n_independent"] = per_condition["n"]
+        per_condition["intervals_bootstrap"] = metric_intervals(
+            means.predicted, means.rated, means.ci95, resamples=resamples, seed=seed
+        )
     return {"clips": per_clip, "conditions": per_condition}
-
-
-def _resampled(
-    predicted: Floats, rated: Floats, widths: Floats, groups: Sequence[Any] | None, resamples: int, seed: int
-) -> dict[str, list[float]]:
-    if not resamples:
-        return {}
-
-    def figures(chosen: NDArray[np.int64]) -> dict[str, float]:
-        # Not those after mapping: a mapping that is fitted to resamples, in which units come twice, errs too little.
-        errors = predicted[chosen] - rated[chosen]
-        return {**mos_metrics(predicted[chosen], rated[chosen]), "rmse_star": rmse_star(errors, widths[chosen])}
-
-    ends = bootstrap_intervals(figures, len(rated), groups, resamples=resamples, seed=seed)
-    return {name: list(pair) for name, pair in ends.items() if name != "n"}
 
 
 def residual_table(clips: RatedClips, groups: Sequence[str | None]) -> list[dict[str, Any]]:
@@ -199,7 +179,8 @@ def _residuals(group: str, predicted: Floats, rated: Floats) -> dict[str, Any]:
 def summary(result: Mapping[str, Any], residuals: Sequence[Mapping[str, Any]] = (), by: str = "group") -> str:
     """A table of the figures, with their intervals, and one of the residuals, for the eye.
 
-    The intervals are those of the bootstrap, and after mapping those of P.1401.
+    The intervals are those of the bootstrap. For other figures, and for fewer than 20 conditions or independent clips,
+    they are those of P.1401, but for clips of several conditions none: these clips are not independent.
 
     Args:
         result: of [`evaluate_clips`].
@@ -230,7 +211,9 @@ def summary(result: Mapping[str, Any], residuals: Sequence[Mapping[str, Any]] = 
 
 
 def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
-    ends = metrics["intervals_bootstrap"].get(name) or metrics["intervals_p1401"].get(name)
+    ends = metrics["intervals_bootstrap"].get(name)
+    if ends is None and metrics["n_independent"] == metrics["n"]:
+        ends = metrics["intervals_p1401"].get(name)
     interval = "" if ends is None or math.isnan(ends[0]) else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
     return _number(metrics[name]) + interval
 

@@ -13,8 +13,8 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .escaping import escape_markdown, plain_line
-from .intervals import interval_calibration, metric_intervals
-from .metrics import mos_metrics
+from .intervals import interval_calibration
+from .metrics import metric_intervals, mos_metrics
 
 METRIC_NAMES = {"rmse": "RMSE", "mae": "MAE", "pcc": "Pearson correlation", "srcc": "Spearman correlation"}
 TAGS = ("speech-quality-assessment", "mos", "hubert", "jsqa")
@@ -27,7 +27,7 @@ class OutputResult:
 
     Attributes:
         metrics: of [`jsqa_hf.metrics.mos_metrics`].
-        intervals: of [`jsqa_hf.intervals.metric_intervals`], 95 %.
+        intervals: of [`jsqa_hf.metrics.metric_intervals`], 95 %.
         calibration: of [`jsqa_hf.intervals.interval_calibration`].
     """
 

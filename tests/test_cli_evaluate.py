@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from small import SAMPLING_RATE
 from jsqa_hf import scoring
 from jsqa_hf.cli import main
 from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json
-from jsqa_hf.intervals import bootstrap_intervals, metric_intervals
-from jsqa_hf.metrics import mos_metrics, rating_ci95, rmse_star
+from jsqa_hf.intervals import bootstrap_intervals
+from jsqa_hf.metrics import mos_metrics, rating_ci95, rmse_interval, rmse_star
 from jsqa_hf.scoring import FileScore
 
 CONDITIONS = ("clean", "noise", "clipping")
@@ -79,28 +80,13 @@ def test_what_is_missing_is_counted_and_left_out() -> None:
     result = evaluate_clips(some, resamples=50)
     assert (result["clips"]["n"], result["clips"]["n_unrated"], result["clips"]["n_unpredicted"]) == (22, 1, 1)
     assert result["conditions"]["n"] == 8
+    assert not {"n_unrated", "n_unpredicted"} & set(result["conditions"])
     assert math.isnan(result["clips"]["rmse_star"])
     assert "rmse_star" not in result["clips"]["intervals_bootstrap"]
     none = replace(rated, conditions=[None] * 24)
     assert evaluate_clips(none, resamples=0)["conditions"] is None
     with pytest.raises(ValueError, match="at least 2"):
         evaluate_clips(replace(rated, predicted=np.full(24, np.nan)), resamples=0)
-
-
-def test_bootstrap_over_clips_is_that_of_the_vectorised_one_and_depends_on_the_seed_alone() -> None:
-    rated = clips(100)
-
-    def figures(chosen: np.ndarray) -> dict[str, float]:
-        predicted, ratings = rated.predicted[chosen], rated.rated[chosen]
-        return {"mae": np.mean(np.abs(predicted - ratings)), "pcc": np.corrcoef(predicted, ratings)[0, 1]}
-
-    first = bootstrap_intervals(figures, 100)
-    assert bootstrap_intervals(figures, 100) == first
-    assert bootstrap_intervals(figures, 100, seed=1) != first
-    expected = metric_intervals(rated.predicted, rated.rated)
-    for name in first:
-        low, high = expected[name]
-        assert first[name] == pytest.approx((low, high), abs=0.15 * (high - low)), name
 
 
 def test_bootstrap_over_conditions_is_wider_where_their_clips_err_alike() -> None:
@@ -116,8 +102,24 @@ def test_bootstrap_over_conditions_is_wider_where_their_clips_err_alike() -> Non
     )
     # Ten clips that err alike tell as much as one: the interval is wider by the square root of 10.
     assert (last - first) / (high - low) == pytest.approx(math.sqrt(10), rel=0.2)
-    with pytest.raises(ValueError, match="at least 2"):
-        bootstrap_intervals(bias, 200, [0] * 200)
+
+
+def test_few_conditions_show_the_intervals_of_p1401_and_their_clips_none() -> None:
+    def shown(rated: RatedClips) -> dict[str, list[str]]:
+        lines = [re.split(r"\s{2,}", line) for line in summary(evaluate_clips(rated, resamples=20)).splitlines()]
+        return {line[0]: line[1:] for line in lines[2:11]}
+
+    rated = clips(60)
+    low, high = rmse_interval(mos_metrics(*rated.condition_means()[1:3])["rmse"], 8)
+    few = shown(rated)
+    assert "[" not in "".join(row[0] for row in few.values())
+    assert few["rmse"][1].endswith(f" [{low:.3f}, {high:.3f}]")
+    assert "[" not in few["mae"][1]
+    independent = shown(replace(rated.choose(np.arange(19)), conditions=[None] * 19))
+    assert ["[" in independent[name][0] for name in ("rmse", "mae", "pcc", "srcc")] == [True, False, True, False]
+    many = shown(replace(rated, conditions=[f"c{index // 3}" for index in range(60)]))
+    assert all("[" in many[name][level] for name in ("rmse", "mae", "pcc", "kendall_tau") for level in (0, 1))
+    assert ["[" in cell for cell in many["rmse_first_order"]] == [False, True]
 
 
 def test_residuals_tell_where_a_model_errs() -> None:

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import evaluate
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from jsqa_hf import metrics
-from jsqa_hf.metrics import condition_means, fit_mapping, monotonicity_violations, p1401_metrics, pair_ranking_accuracy
+from jsqa_hf.metrics import (
+    condition_means,
+    condition_metrics,
+    fit_mapping,
+    metric_intervals,
+    monotonicity_violations,
+    p1401_metrics,
+    pair_ranking_accuracy,
+)
 
 MODULE = Path(__file__).parents[1] / "evaluate_modules" / "speech_quality"
 
@@ -116,6 +125,51 @@ def test_means_per_condition_keep_the_order_and_count_clips_alike() -> None:
     assert means.rated.tolist() == [3.5, 3.0]
     assert means.n_clips.tolist() == [2, 1]
     assert np.isnan(means.ci95).all()
+
+
+def test_clips_without_condition_rating_or_prediction_are_in_no_mean() -> None:
+    missing = [None, float("nan"), pandas.NA, pandas.NaT]
+    predicted = np.array([1.0, 3.0, np.nan, 2.0, *[5.0] * 4])
+    rated = np.array([2.0, 4.0, 1.0, np.nan, *[1.0] * 4])
+    means = condition_means(["a", ("b", None), "a", "c", *missing], predicted, rated)
+    assert means.names == ["a", ("b", None)]
+    assert means.predicted.tolist() == [1.0, 3.0]
+    assert means.rated.tolist() == [2.0, 4.0]
+
+
+def test_intervals_of_metrics_are_those_of_a_plain_loop_and_of_scipy() -> None:
+    predicted, rated = ratings(60)
+    rng = np.random.default_rng(1)
+    draws: dict[str, list[float]] = {}
+    for _ in range(1000):
+        chosen = rng.integers(60, size=60)
+        for name, value in metrics.mos_metrics(predicted[chosen], rated[chosen]).items():
+            draws.setdefault(name, []).append(value)
+    intervals = metric_intervals(predicted, rated)
+    assert list(intervals) == ["rmse", "mae", "pcc", "srcc", "kendall_tau"]
+    for name, (low, high) in intervals.items():
+        assert (low, high) == pytest.approx(np.quantile(draws[name], [0.025, 0.975]), abs=0.15 * (high - low)), name
+    method = stats.BootstrapMethod(n_resamples=2000, method="percentile", rng=np.random.default_rng(1))
+    low, high = stats.pearsonr(predicted, rated).confidence_interval(method=method)
+    assert intervals["pcc"] == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+def test_intervals_of_metrics_depend_on_the_seed_and_the_clips_that_count_alone() -> None:
+    predicted, rated = ratings(30)
+    first = metric_intervals(predicted, rated, np.full(30, 0.1), resamples=100)
+    assert "rmse_star" in first
+    assert metric_intervals(predicted, rated, np.full(30, 0.1), resamples=100, seed=1) != first
+    more = np.append(predicted, [3.0, np.nan]), np.append(rated, [np.nan, 3.0])
+    assert metric_intervals(*more, np.full(32, 0.1), resamples=100) == first
+
+
+def test_too_few_clips_or_groups_have_no_intervals() -> None:
+    predicted, rated = ratings(60)
+    assert metric_intervals(predicted[:20], rated[:20], resamples=20)
+    assert metric_intervals(predicted[:19], rated[:19]) == {}
+    assert metric_intervals(predicted, rated, groups=[index // 3 for index in range(60)], resamples=20)
+    assert metric_intervals(predicted, rated, groups=[index % 19 for index in range(60)]) == {}
+    assert metric_intervals(predicted, rated, resamples=0) == {}
 
 
 def test_what_is_missing_is_left_out_and_counted() -> None:
@@ -278,13 +332,15 @@ def test_the_evaluate_module_averages_conditions(module: evaluate.EvaluationModu
     names = [f"c{index % 12}" for index in range(60)]
     means = condition_means(names, predicted, rated)
     computed = module.compute(predictions=predicted, references=rated, p1401=True, conditions=names)
-    expected = p1401_metrics(means.predicted, means.rated)
+    expected = condition_metrics(means)
     np.testing.assert_equal(computed, expected)
     assert computed["n"] == 12
-    with pytest.raises(ValueError, match="one of each per clip"):
+    with pytest.raises(ValueError, match="5 conditions for 60 clips: give one of each per clip"):
         module.compute(predictions=predicted, references=rated, conditions=names[:5])
+    with pytest.raises(ValueError, match="59 mos_std for 60 clips: give one of each per clip"):
+        module.compute(predictions=predicted, references=rated, mos_std=rated[1:], n_votes=rated)
     # Of any kind, and not of every clip.
-    some = [None if name == "c3" else (name, 1) for name in names]
+    some = pandas.Series([None if name == "c3" else (name, 1) for name in names])
     without = module.compute(predictions=predicted, references=rated, conditions=some)
     kept = [index for index, name in enumerate(names) if name != "c3"]
     means = condition_means([names[index] for index in kept], predicted[kept], rated[kept])

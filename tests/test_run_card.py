@@ -18,8 +18,7 @@ from markdown_it import MarkdownIt
 from scipy import stats
 
 from jsqa_hf.escaping import escape_markdown, plain_line
-from jsqa_hf.intervals import interval_calibration, metric_intervals
-from jsqa_hf.metrics import mos_metrics
+from jsqa_hf.intervals import interval_calibration
 from jsqa_hf.model_card import Compute, OutputResult, RunSummary, evaluate_outputs, render_run_card
 from jsqa_hf.training import CardArguments
 from jsqa_hf.training.run_card import _earlier_hours, _emissions, source_name
@@ -66,44 +65,6 @@ def summary(**values: object) -> RunSummary:
 def shown(markdown: str) -> str:
     """The text that a reader sees."""
     return html.unescape(re.sub("<[^>]*>", "", MARKDOWN.render(markdown))).strip()
-
-
-def test_metric_intervals_are_those_of_a_plain_loop():
-    predicted, _, rated = ratings(60)
-    rng = np.random.default_rng(1)
-    draws: dict[str, list[float]] = {}
-    for _ in range(2000):
-        chosen = rng.integers(60, size=60)
-        for name, value in mos_metrics(predicted[chosen], rated[chosen]).items():
-            draws.setdefault(name, []).append(value)
-    intervals = metric_intervals(predicted, rated)
-    assert set(intervals) == {"rmse", "mae", "pcc", "srcc"}
-    for name, (low, high) in intervals.items():
-        assert (low, high) == pytest.approx(np.quantile(draws[name], [0.025, 0.975]), abs=0.15 * (high - low)), name
-
-
-def test_metric_intervals_of_the_correlation_are_those_of_scipy():
-    predicted, _, rated = ratings(200)
-    method = stats.BootstrapMethod(n_resamples=2000, method="percentile", random_state=np.random.default_rng(1))
-    expected = stats.pearsonr(predicted, rated).confidence_interval(method=method)
-    assert metric_intervals(predicted, rated)["pcc"] == pytest.approx(tuple(expected), abs=0.005)
-
-
-def test_metric_intervals_are_the_same_every_time_and_leave_out_unrated_clips():
-    predicted, _, rated = ratings(30)
-    first = metric_intervals(predicted, rated)
-    assert first == metric_intervals(np.append(predicted, 3.0), np.append(rated, np.nan))
-
-
-def test_a_metric_that_is_not_defined_in_every_resample_has_no_interval():
-    assert set(metric_intervals([1.0, 2.0, 3.0], [1.5, 2.0, 2.5])) == {"rmse", "mae"}
-
-
-def test_intervals_need_clips():
-    with pytest.raises(ValueError, match="at least 2"):
-        metric_intervals([1.0, 2.0], [1.0, np.nan])
-    with pytest.raises(ValueError, match="do not fit"):
-        metric_intervals([1.0, 2.0], [1.0])
 
 
 def test_true_variances_are_calibrated_and_small_ones_are_not():

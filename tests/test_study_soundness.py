@@ -132,7 +132,7 @@ def test_intervals_are_over_groups() -> None:
     assert 0.35 < apart["interval"][0] < apart["interval"][1] < 0.65
     assert mean_with_interval(values, [0] * 100)["interval"] is None
     rng = np.random.default_rng(0)
-    uneven, groups = rng.random(60), rng.integers(6, size=60)
+    uneven, groups = rng.random(60), rng.integers(30, size=60)
     expected = bootstrap_intervals(lambda index: {"mean": uneven[index].mean()}, 60, groups.tolist(), seed=1)["mean"]
     assert mean_with_interval(uneven, groups)["interval"] == pytest.approx(expected, abs=0.01)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .agreement import mos_metrics, p1401_metrics
+from .agreement import condition_metrics, metric_intervals, mos_metrics, p1401_metrics
 from .discrimination import MonotonicityViolations, RankingAccuracy, monotonicity_violations, pair_ranking_accuracy
 from .evaluate_metric import SpeechQualityMetrics
 from .mapping import fit_mapping
@@ -14,7 +14,9 @@ __all__ = [
     "RankingAccuracy",
     "SpeechQualityMetrics",
     "condition_means",
+    "condition_metrics",
     "fit_mapping",
+    "metric_intervals",
     "monotonicity_violations",
     "mos_metrics",
     "p1401_metrics",

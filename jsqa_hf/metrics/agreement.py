@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ..intervals import rated_clips
+from ..intervals import RESAMPLES, bootstrap_intervals, rated_clips
 from .mapping import Order, fit_mapping
-from .p1401 import pcc_interval, rmse, rmse_interval, rmse_star
+from .p1401 import Conditions, pcc_interval, rmse, rmse_interval, rmse_star
 
 Floats = NDArray[np.float64]
 
@@ -34,14 +35,14 @@ def mos_metrics(predictions: ArrayLike, references: ArrayLike) -> dict[str, floa
     predicted, rated = rated_clips(predictions, references, "a correlation")
     error = predicted - rated
     varies = np.ptp(predicted) > 0 and np.ptp(rated) > 0
-    correlations = {"pcc": stats.pearsonr, "srcc": stats.spearmanr, "kendall_tau": stats.kendalltau}
+    nan = float("nan")
     return {
         "rmse": rmse(error),
         "mae": float(np.mean(np.abs(error))),
-        **{
-            name: float(function(predicted, rated).statistic) if varies else float("nan")
-            for name, function in correlations.items()
-        },
+        # By numpy, as scipy also computes p-values, which takes most of the time of a bootstrap.
+        "pcc": float(np.corrcoef(predicted, rated)[0, 1]) if varies else nan,
+        "srcc": float(np.corrcoef(stats.rankdata(predicted), stats.rankdata(rated))[0, 1]) if varies else nan,
+        "kendall_tau": float(stats.kendalltau(predicted, rated).statistic) if varies else nan,
         "n": len(rated),
     }
 
@@ -107,3 +108,53 @@ def p1401_metrics(predictions: ArrayLike, references: ArrayLike, ci95: ArrayLike
         name = f"rmse{suffix}"
         metrics["intervals_p1401"][name] = list(rmse_interval(metrics[name], n, number))
     return {**metrics, **coefficients}
+
+
+def condition_metrics(means: Conditions) -> dict[str, Any]:
+    """The figures of [`p1401_metrics`] of means per condition.
+
+    Without `n_unrated` and `n_unpredicted`, as every condition here has a rating and a prediction.
+
+    Raises:
+        ValueError: if there are fewer than two conditions.
+    """
+    metrics = p1401_metrics(means.predicted, means.rated, means.ci95)
+    return {name: value for name, value in metrics.items() if name not in ("n_unrated", "n_unpredicted")}
+
+
+def metric_intervals(
+    predictions: ArrayLike,
+    references: ArrayLike,
+    ci95: ArrayLike | None = None,
+    groups: Sequence[Any] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the figures of [`mos_metrics`], and of RMSE*, by [`jsqa_hf.intervals.bootstrap_intervals`].
+
+    Not of figures after mapping: a mapping that is fitted to resamples, in which units come twice, errs too little.
+
+    Args:
+        predictions, references, ci95: see [`p1401_metrics`].
+        groups: (units,) units of the same group are drawn together, since they are not independent, such as clips of
+            one condition; default: each by itself.
+        resamples: of the bootstrap; 0 gives no intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        Lower and upper end of `rmse`, `mae`, `pcc`, `srcc`, `kendall_tau` and `rmse_star`; without those that are not
+        defined in every resample. Empty for fewer than 20 units or groups with a rating and a prediction.
+    """
+    predicted, rated = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
+    widths = np.full(rated.shape, np.nan) if ci95 is None else np.asarray(ci95, dtype=float)
+    used = np.flatnonzero(~np.isnan(predicted) & ~np.isnan(rated))
+
+    def figures(chosen: NDArray[np.int64]) -> dict[str, float]:
+        units = used[chosen]
+        metrics = mos_metrics(predicted[units], rated[units])
+        del metrics["n"]
+        return {**metrics, "rmse_star": rmse_star(predicted[units] - rated[units], widths[units])}
+
+    of_used = None if groups is None else [groups[unit] for unit in used.tolist()]
+    return bootstrap_intervals(figures, len(used), of_used, resamples=resamples, seed=seed)

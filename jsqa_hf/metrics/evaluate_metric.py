@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from .agreement import mos_metrics, p1401_metrics
+from .agreement import condition_metrics, mos_metrics, p1401_metrics
 from .p1401 import condition_means, rating_ci95
 
 _DESCRIPTION = (
@@ -23,8 +23,8 @@ Args:
     p1401: also RMSE after mapping, RMSE* and the intervals of ITU-T P.1401.
     mos_std: sample standard deviation of the votes on each clip, for RMSE*.
     n_votes: number of votes on each clip, for RMSE*.
-    conditions: name of the condition of each clip, None where it has none; the figures are then those of the means per
-        condition.
+    conditions: name of the condition of each clip, None or NaN where it has none; the figures are then those of the
+        means per condition, of which n is the number: clips and conditions that are left out aren't counted.
 """
 _CITATION = """@inproceedings{fan2025jsqa,
   title = {{JSQA}: Speech Quality Assessment with Perceptually-Inspired Contrastive Pretraining Based on {JND} Audio Pairs},
@@ -59,27 +59,19 @@ class SpeechQualityMetrics(evaluate.Metric):
         n_votes: Sequence[float] | None = None,
         conditions: Sequence[Any] | None = None,
     ) -> dict[str, Any]:
+        given = {"references": references, "mos_std": mos_std, "n_votes": n_votes, "conditions": conditions}
+        for name, values in given.items():
+            if values is not None and len(values) != len(predictions):
+                raise ValueError(f"{len(values)} {name} for {len(predictions)} clips: give one of each per clip")
         predicted, rated = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
         deviations, votes = (
             np.full(rated.shape, np.nan) if values is None else np.asarray(values, dtype=float)
             for values in (mos_std, n_votes)
         )
-        ci95 = rating_ci95(deviations, votes)
-        if not predicted.shape == rated.shape == ci95.shape:
-            raise ValueError(f"{len(predicted)} predictions for {len(rated)} clips: give one of each per clip")
-        used = ~np.isnan(predicted) & ~np.isnan(rated)
         if conditions is not None:
-            if len(conditions) != len(predicted):
-                raise ValueError(f"{len(conditions)} conditions for {len(predicted)} clips: give one of each per clip")
-            # By number, as names need not be of a kind that can be sorted; a clip without a condition is left out.
-            number = {name: place for place, name in enumerate(dict.fromkeys(conditions)) if name is not None}
-            known = np.array([number.get(name, -1) for name in conditions], dtype=int)
-            used &= known >= 0
-            means = condition_means(
-                known[used], predicted[used], rated[used], std=deviations[used], n_votes=votes[used]
-            )
-            predicted, rated, ci95 = means.predicted, means.rated, means.ci95
-        elif not p1401:
-            # Those of P.1401 leave them out, too, and say how many.
-            predicted, rated = predicted[used], rated[used]
-        return p1401_metrics(predicted, rated, ci95) if p1401 else mos_metrics(predicted, rated)
+            means = condition_means(conditions, predicted, rated, deviations, votes)
+            return condition_metrics(means) if p1401 else mos_metrics(means.predicted, means.rated)
+        if p1401:
+            return p1401_metrics(predicted, rated, rating_ci95(deviations, votes))
+        used = ~np.isnan(predicted)
+        return mos_metrics(predicted[used], rated[used])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
@@ -120,7 +122,7 @@ def pcc_interval(pcc: float, n: int, confidence: float = 0.95) -> tuple[float, f
 
 
 def condition_means(
-    conditions: ArrayLike,
+    conditions: Sequence[Any] | NDArray[Any],
     predicted: Floats,
     rated: Floats,
     std: Floats | None = None,
@@ -129,27 +131,30 @@ def condition_means(
     """Means over the clips of each condition, with the intervals of the ratings from all votes on the condition.
 
     Args:
-        conditions: (clips,) which condition a clip is of; any values that can be told apart and sorted.
-        predicted: (clips,) predictions, finite.
-        rated: (clips,) ratings, finite.
+        conditions: (clips,) which condition a clip is of, any hashable values; clips without one (None, NaN or what
+            else pandas takes for missing) are left out.
+        predicted: (clips,) predictions; clips with NaN are left out.
+        rated: (clips,) ratings, likewise.
         std: (clips,) sample standard deviations of the votes on each clip.
         n_votes: (clips,) numbers of votes. A condition has an interval if both are known of all its clips.
 
     Returns:
-        One value of each kind per condition.
+        One value of each kind per condition that any clip is left of.
     """
-    names, first, group = np.unique(np.asarray(conditions), return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    members = [np.flatnonzero(group == index) for index in order]
+    used = ~np.isnan(predicted) & ~np.isnan(rated)
+    members: dict[Any, list[int]] = {}
+    for clip, name in enumerate(conditions):
+        if used[clip] and not pandas.isna(name):
+            members.setdefault(name, []).append(clip)
     nothing = np.full(len(predicted), np.nan)
     deviations, votes = (nothing if values is None else np.asarray(values, float) for values in (std, n_votes))
-    n_clips = np.array([len(clips) for clips in members])
-    spreads = np.array([np.std(predicted[clips], ddof=1) if len(clips) > 1 else np.nan for clips in members])
+    n_clips = np.array([len(clips) for clips in members.values()], dtype=int)
+    spreads = np.array([np.std(predicted[clips], ddof=1) if len(clips) > 1 else np.nan for clips in members.values()])
     return Conditions(
-        names=[names[index].item() for index in order],
-        predicted=np.array([predicted[clips].mean() for clips in members]),
-        rated=np.array([rated[clips].mean() for clips in members]),
-        ci95=np.array([_pooled_ci95(rated[clips], deviations[clips], votes[clips]) for clips in members]),
+        names=list(members),
+        predicted=np.array([predicted[clips].mean() for clips in members.values()]),
+        rated=np.array([rated[clips].mean() for clips in members.values()]),
+        ci95=np.array([_pooled_ci95(rated[clips], deviations[clips], votes[clips]) for clips in members.values()]),
         predicted_ci95=rating_ci95(spreads, n_clips),
         n_clips=n_clips,
     )
