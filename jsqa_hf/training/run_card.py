@@ -14,6 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import Trainer
 
 from ..data import parse_mos_source
+from ..data.hub import HUB_PREFIX
 from ..model_card import Compute, RunSummary, evaluate_outputs
 from ..modeling_jsqa import JSQAForMOSRegression
 from .arguments import resolved_arguments
@@ -116,8 +117,10 @@ def _parsed(text: str) -> tuple[str, str]:
 
 
 def _dataset_id(text: str) -> str | None:
-    root = _parsed(text)[1]
-    return root.removeprefix("hub:") if root.startswith("hub:") or _is_hub_id(root) else None
+    """The Hub id in `hub:OWNER/NAME` or `hub:OWNER/NAME:CONFIG`, with or without a corpus before it, or by itself."""
+    root = text if text.startswith(HUB_PREFIX) else _parsed(text)[1]
+    name = root.removeprefix(HUB_PREFIX).partition(":")[0] if root.startswith(HUB_PREFIX) else root
+    return name if _is_hub_id(name) else None
 
 
 def _is_hub_id(text: str) -> bool:
