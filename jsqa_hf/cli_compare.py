@@ -78,8 +78,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             raise UsageError(f"the model can't be loaded: {one_line(error)}") from error
         if is_pair:
             return _compare_pair(arguments, comparer, format_name)
-        with open_output(arguments.output, format_name) as stream:
-            return _compare_many(arguments, comparer, format_name, stream)
+        return _compare_many(arguments, comparer, format_name)
 
 
 def _is_pair(arguments: argparse.Namespace) -> bool:
@@ -114,7 +113,7 @@ def _compare_pair(arguments: argparse.Namespace, comparer: Comparer, format_name
     return EXIT_OK
 
 
-def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name: str, stream: Any) -> int:
+def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name: str) -> int:
     from .comparison_formats import write_groups, write_matrix
     from .jnd_matrix import find_outliers, folder_of, jnd_rows, project_files
     from .scoring import find_audio_files
@@ -124,9 +123,13 @@ def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name
     projected = project_files(paths, comparer)
     for file, reason in projected.errors.items():
         complain(f"{printable(file)}: {printable(reason)}")
-    if arguments.group_by:
-        groups = find_outliers(projected, comparer, [folder_of(file) for file in projected.files])
-        write_groups(format_name, stream, groups, projected.errors)
-    else:
-        write_matrix(format_name, stream, projected, jnd_rows(projected, comparer))
+    if not projected.files:
+        return EXIT_SOME_FAILED
+    with open_output(arguments.output, format_name) as stream:
+        if arguments.group_by:
+            groups = find_outliers(projected, comparer, [folder_of(file) for file in projected.files])
+            write_groups(format_name, stream, groups, projected.errors)
+        else:
+            largest = float(comparer.scale.jnds[-1])
+            write_matrix(format_name, stream, projected, jnd_rows(projected, comparer), largest)
     return EXIT_SOME_FAILED if projected.errors else EXIT_OK

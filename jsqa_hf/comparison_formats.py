@@ -64,21 +64,24 @@ def as_text(a: str, b: str, result: Comparison) -> str:
     return "\n".join(lines)
 
 
-def write_matrix(format_name: str, stream: TextIO, projected: ProjectedFiles, rows: Iterable[NDArray[Any]]) -> None:
+def write_matrix(
+    format_name: str, stream: TextIO, projected: ProjectedFiles, rows: Iterable[NDArray[Any]], largest_jnds: float
+) -> None:
     """Write the matrix of JNDs row by row.
 
     Args:
-        format_name: `csv`, the files in the first column and the first row; or `json`, an object with `files`, `jnds`
-            (a list of rows) and `errors` (the reason for each file that couldn't be compared).
+        format_name: `csv`, the files in the first column and the first row; or `json`, an object with `files`,
+            `largest_jnds`, `jnds` (a list of rows) and `errors` (the reason for each file that couldn't be compared).
         stream: where to, opened with `newline=""`.
         projected: the files.
         rows: (files,) JNDs each.
+        largest_jnds: end of the scale; as many JNDs are a lower limit. CSV has no place for it.
     """
     if format_name == "csv":
         cells = ([file, *map(_rounded, row.tolist())] for file, row in zip(projected.files, rows, strict=True))
         _write_table(stream, ["file", *projected.files], cells)
         return
-    stream.write(f'{{"files": {json.dumps(projected.files)},\n"jnds": [')
+    stream.write(f'{{"files": {json.dumps(projected.files)},\n"largest_jnds": {_rounded(largest_jnds)},\n"jnds": [')
     for number, row in enumerate(rows):
         stream.write(f"{',' if number else ''}\n{json.dumps([_rounded(value) for value in row.tolist()])}")
     stream.write(f'],\n"errors": {json.dumps(projected.errors)}}}\n')

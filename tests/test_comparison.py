@@ -352,6 +352,7 @@ def test_more_files_give_a_symmetric_matrix(
     result = json.loads(capsys.readouterr().out)
     assert result["files"] == rows[0][1:]
     np.testing.assert_array_equal(result["jnds"], matrix)
+    assert matrix.max() <= result["largest_jnds"] == CALIBRATION["jnds"][-1]
     assert result["errors"] == {}
 
 
@@ -370,7 +371,9 @@ def test_a_bad_file_is_left_out_and_gives_exit_code_1(
     assert run("x/0.wav", "missing.wav") == 1
     assert "missing.wav" in capsys.readouterr().err
     (folder / "empty").mkdir()
-    assert run("empty") == 1
+    (folder / "out.csv").write_text("keep")
+    assert run("empty", "--output", "out.csv") == 1
+    assert (folder / "out.csv").read_text() == "keep"
     assert "no audio files in this folder" in capsys.readouterr().err
 
 
