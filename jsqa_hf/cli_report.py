@@ -39,7 +39,9 @@ def add_report_parser(subparsers: Any) -> None:
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders and patterns as for jsqa score")
     parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="default: report.html")
-    parser.add_argument("--scores", metavar="FILE", help="results of jsqa score (CSV or .jsonl) instead of PATH")
+    parser.add_argument(
+        "--scores", metavar="FILE", help="results of jsqa score (CSV, .jsonl or .parquet) instead of PATH"
+    )
     parser.add_argument(
         "--root", metavar="DIR", help="folder that names in --scores start from (default: the current folder)"
     )

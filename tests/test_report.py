@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from scipy import stats
 
 from jsqa_hf.cli import main
 from jsqa_hf.report import (
@@ -155,6 +156,16 @@ def test_intervals_end_where_the_scale_ends(tmp_path: Path) -> None:
     page = page_of(tmp_path, [file_score("a.wav", 1.5), file_score("b.wav", 4.5)], ["g", "g"])
     assert page.data["groups"][0]["interval"] == [1.0, 5.0]
     assert "1.00 to 5.00" in page.texts
+
+
+def test_intervals_of_scores_on_an_unknown_scale_are_not_cut(tmp_path: Path) -> None:
+    scores = [70.0, 95.0, 99.0, 88.0]
+    page = page_of(tmp_path, [file_score(f"{mos}.wav", mos) for mos in scores], ["g"] * 4)
+    low, high = stats.ttest_1samp(scores, 0).confidence_interval()
+    assert page.data["groups"][0]["interval"] == pytest.approx([low, high], abs=1e-3)
+    assert f"{low:.2f} to {high:.2f}" in page.texts
+    # Holds the interval of the highest file.
+    assert page.data["scale"] == [1.0, 99.5]
 
 
 def test_a_page_without_scores_says_so(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_filters_narrow_the_list_the_players_and_the_count(opened: OpenPage) -> 
     page.get_by_label("Group", exact=True).select_option("c")
     assert opened.column(1) == ["c/file 2.wav", "c/file 20.wav", "c/file 23.wav", "c/file 26.wav", "c/file 29.wav"]
     page.get_by_label("MOS from").fill("3.4")
-    page.get_by_label("to", exact=True).fill("3.7")
+    page.get_by_label("MOS to").fill("3.7")
     assert opened.column(1) == ["c/file 23.wav", "c/file 26.wav"]
     assert page.locator(".none:visible").count() == 2
     page.get_by_label("MOS from").fill("4.9")
@@ -110,6 +110,14 @@ def test_a_bar_of_the_distribution_filters(opened: OpenPage) -> None:
     assert opened.column(3) == ["3.30", "3.40"]
     page.locator("#filter-high").fill("3.5")
     assert opened.column(3)[-1] == "3.50"
+    for bar in range(16):
+        page.locator("#distribution .press").nth(bar).click()
+        assert page.locator("input:invalid").count() == 0
+
+
+def test_tables_have_names(opened: OpenPage) -> None:
+    assert opened.page.get_by_role("table", name="Rated files").count() == 1
+    assert opened.page.get_by_role("table", name="Groups of files").count() == 1
 
 
 def test_headings_sort_with_the_keyboard(opened: OpenPage) -> None:

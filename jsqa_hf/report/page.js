@@ -34,7 +34,7 @@
     ({ title, value, numeric: true, cell: (row) => fixed(value(row), digits) });
 
   // ---- Tables that are sorted by pressing a heading
-  function sortedTable(table, caption, columns, sort, draw) {
+  function sortedTable(table, columns, sort, draw) {
     const head = html("tr");
     const heads = columns.map((column) => {
       const cell = html("th", { scope: "col", class: column.numeric ? "number" : "" });
@@ -61,7 +61,7 @@
       });
     }
     const body = html("tbody");
-    table.append(html("caption", { hidden: "" }, caption), html("thead", {}, head), body);
+    table.append(html("thead", {}, head), body);
     mark();
     return body;
   }
@@ -111,8 +111,8 @@
     const mean = number("Mean MOS", (group) => group.mean);
     const ends = (group) => group.interval || [group.mean, group.mean];
     // Wide enough for all intervals: differences between groups are small on the whole scale.
-    const from = Math.max(lowest, Math.floor(Math.min(...data.groups.map((group) => ends(group)[0]))));
-    const to = Math.min(highest, Math.floor(Math.max(...data.groups.map((group) => ends(group)[1]))) + 1);
+    const from = Math.floor(Math.min(...data.groups.map((group) => ends(group)[0])));
+    const to = Math.max(from + 1, Math.ceil(Math.max(...data.groups.map((group) => ends(group)[1]))));
     const columns = [
       name, number("Files", (group) => group.size, 0), mean,
       { title: "Interval", numeric: true, cell: (group) => range(group.interval) },
@@ -121,7 +121,7 @@
     ];
     const sort = { column: mean, descending: true };
     const draw = () => body.replaceChildren(...inOrder(data.groups, sort).map((group) => rowOf(columns, group)));
-    const body = sortedTable(byId("groups"), "Groups of files", columns, sort, draw);
+    const body = sortedTable(byId("groups"), columns, sort, draw);
     draw();
   }
 
@@ -201,7 +201,7 @@
     return rows.get(file);
   };
   let chosen = data.files;
-  const fileBody = sortedTable(byId("files"), "Rated files", fileColumns, fileSort, () => drawFiles());
+  const fileBody = sortedTable(byId("files"), fileColumns, fileSort, () => drawFiles());
   function drawFiles() {
     const ordered = inOrder(chosen, fileSort);
     fileBody.replaceChildren(...ordered.slice(0, limit).map(fileRow));

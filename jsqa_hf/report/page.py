@@ -90,6 +90,8 @@ def write_report(
     names, groups = [shown[name] for name in names], [shown[group] for group in groups]
     rated = [index for index, file in enumerate(files) if file.scores]
     mos = np.array([files[index].scores["mos"] for index in rated])
+    # The scale of other scores is not known, and neither is where to end intervals.
+    limits = options.scale if _on_scale(mos, options.scale) else (-math.inf, math.inf)
     players = choose_players(files, options.worst, options.best)
     places = {file.file: index for index, file in enumerate(files)}
     numbers = {file.file: number for number, file in enumerate([*players[0], *players[1]], start=1)}
@@ -104,7 +106,7 @@ def write_report(
             options=options,
             count=len(files),
             duration_s=sum(file.duration_s or 0.0 for file in files),
-            overall=_overall(mos, options.scale),
+            overall=_overall(mos, limits),
             players=[
                 [_player(file, names[places[file.file]], numbers[file.file], options) for file in part]
                 for part in players
@@ -115,7 +117,7 @@ def write_report(
                 if not file.scores
             ],
             colour_bar=Markup(colour_bar_svg()),
-            data=_data(results, rated, names, groups, numbers, options),
+            data=_data(results, rated, names, groups, numbers, options.scale, limits),
             style=_inline("page.css"),
             script=_inline("page.js"),
             hashes={name: _csp_hash(_inline(name)) for name in ("page.css", "page.js")},
@@ -123,6 +125,19 @@ def write_report(
     )
     # What is left of lone surrogates can't be; bytes of file names were made printable above.
     Path(output).write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def shown_scale(files: Sequence[FileScore], scale: tuple[float, float]) -> tuple[float, float]:
+    """Ends of the axes: those of the rating scale, moved to hold all scores and intervals if a score lies outside."""
+    scores = [file.scores for file in files if file.scores]
+    if _on_scale([one["mos"] for one in scores], scale):
+        return scale
+    ends = [one[key] for one in scores for key in ("mos", "mos_low", "mos_high") if key in one]
+    return min([scale[0], *ends]), max([scale[1], *ends])
+
+
+def _on_scale(scores: Sequence[float] | np.ndarray, scale: tuple[float, float]) -> bool:
+    return all(scale[0] <= score <= scale[1] for score in scores)
 
 
 def report_groups(results: Results, names: Sequence[str], groups: Sequence[str]) -> list[GroupSummary]:
@@ -142,19 +157,18 @@ def _data(
     names: Sequence[str],
     groups: Sequence[str],
     numbers: dict[str, int],
-    options: ReportOptions,
+    scale: tuple[float, float],
+    limits: tuple[float, float],
 ) -> dict[str, Any]:
     """What the script of the page draws and filters."""
     files = results.files
     outputs = list(dict.fromkeys(name for index in rated for name in _output_names(files[index].scores)))
     columns = list(dict.fromkeys(key for values in results.metadata.values() for key in values))
-    values = [file.scores["mos"] for file in files if file.scores]
-    scale = min([options.scale[0], *values]), max([options.scale[1], *values])
     return {
-        "scale": scale,
+        "scale": shown_scale(files, scale),
         "outputs": outputs,
         "columns": [printable(column) for column in columns],
-        "groups": [_group_record(group, scale) for group in report_groups(results, names, groups)],
+        "groups": [_group_record(group, limits) for group in report_groups(results, names, groups)],
         "files": [
             {
                 "name": names[index],
@@ -183,23 +197,23 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _group_record(group: GroupSummary, scale: tuple[float, float]) -> dict[str, Any]:
+def _group_record(group: GroupSummary, limits: tuple[float, float]) -> dict[str, Any]:
     # Student's t knows nothing of a scale's ends, and leaves them far behind with two or three files.
-    interval = group.interval and [round(float(end), 3) for end in np.clip(group.interval, *scale)]
+    interval = group.interval and [round(float(end), 3) for end in np.clip(group.interval, *limits)]
     difference = group.difference_interval and [round(end, 3) for end in group.difference_interval]
     numbers = {key: round(getattr(group, key), 3) for key in ("mean", "median", "lowest", "difference")}
     record = {"name": group.name, "size": group.size, "paired": group.paired, **numbers}
     return {**record, "interval": interval, "differenceInterval": difference}
 
 
-def _overall(mos: np.ndarray, scale: tuple[float, float]) -> dict[str, Any] | None:
+def _overall(mos: np.ndarray, limits: tuple[float, float]) -> dict[str, Any] | None:
     if not len(mos):
         return None
     quartiles, interval = np.percentile(mos, (25, 50, 75)), mean_interval(mos)
     return {
         "count": len(mos),
         "mean": mos.mean(),
-        "interval": interval and np.clip(interval, min(scale[0], mos.min()), max(scale[1], mos.max())),
+        "interval": interval and np.clip(interval, *limits),
         "quartiles": quartiles,
         "lowest": mos.min(),
         "highest": mos.max(),

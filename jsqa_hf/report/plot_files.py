@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..plots import plot_distribution, plot_groups, plot_ranking, plot_spectrogram, save_figure
 from .excerpts import cut_excerpt
-from .page import ReportOptions, choose_players, report_groups
+from .page import ReportOptions, choose_players, report_groups, shown_scale
 from .results import Results
 
 __all__ = ["save_plots"]
@@ -39,7 +39,7 @@ def save_plots(
     if not rated:
         return []
     values = [file.scores["mos"] for file in rated]
-    options = replace(options, scale=(min(options.scale[0], *values), max(options.scale[1], *values)))
+    options = replace(options, scale=shown_scale(results.files, options.scale))
     paths = save_figure(plot_distribution(values, options.scale), folder, "distribution")
     summaries = report_groups(results, names, groups)
     if len(summaries) > 1:
