@@ -361,4 +361,5 @@ def test_the_page_of_the_evaluate_module_computes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(str(MODULE))
     made = runpy.run_path(str(MODULE / "app.py"))
     assert made["compute"](made["EXAMPLE"])["n"] == 4
+    assert made["compute"]([*made["EXAMPLE"], ["", ""], [None, 3.0], [2.0, ""]])["n"] == 4
     assert made["page"].fn is made["compute"]

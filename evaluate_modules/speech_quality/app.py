@@ -11,9 +11,9 @@ from speech_quality import SpeechQualityMetrics
 EXAMPLE = [[4.1, 4.3], [2.9, 2.5], [1.7, 1.6], [3.6, 3.9]]
 
 
-def compute(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """The figures of rows of a predicted and a given rating."""
-    predictions, references = zip(*rows, strict=True)
+def compute(rows: Sequence[Sequence[float | str | None]]) -> dict[str, Any]:
+    """The figures of rows of a predicted and a given rating, either of which may be empty."""
+    predictions, references = zip(*([None if cell == "" else cell for cell in row] for row in rows), strict=True)
     return SpeechQualityMetrics().compute(predictions=predictions, references=references)
 
 
