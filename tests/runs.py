@@ -104,8 +104,8 @@ def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """For a script in a process of its own."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **extra}
+    """For a script in a process of its own, which finds no accelerator, as on most machines that run tests."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", **extra}
 
 
 def run_command(name: str, arguments: Sequence[str], processes: int = 1) -> subprocess.CompletedProcess[str]:

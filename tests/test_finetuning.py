@@ -468,6 +468,8 @@ def test_two_processes_give_the_update_of_one(corpus: Path, tmp_path: Path) -> N
             output = tmp_path / f"{name}{processes}"
             batch = f"--per_device_train_batch_size={4 // processes}"
             given = [*arguments(corpus, output)[1:], *extra, f"--head_only_steps={head_only_steps}", batch]
+            # Processes that find no accelerator share the work without being told.
+            given.remove("--use_cpu=true")
             done = runs.run_command("finetune_mos", given, processes)
             assert done.returncode == 0, done.stderr[-3000:]
             assert json.loads((output / "run.json").read_text())["starts"][-1]["hardware"]["processes"] == processes
@@ -479,6 +481,9 @@ def test_two_processes_give_the_update_of_one(corpus: Path, tmp_path: Path) -> N
         changed = any(not torch.equal(two[key], start[key]) for key in start if key.startswith("jsqa."))
         assert changed == (name == "thawed")
         assert float(two["corpus_offsets"].abs().max()) > 0
+    given = [f"--model={tmp_path / 'thawed2'}", f"--ratings={corpus}", f"--output_dir={tmp_path / 'evaluation'}"]
+    done = runs.run_command("evaluate_mos", given, processes=2)
+    assert done.stdout.splitlines().count("mos") == 1, done.stdout + done.stderr[-3000:]
 
 
 def test_evaluation_maps_ratings_to_the_scale_of_the_model(corpus: Path, tmp_path: Path) -> None:

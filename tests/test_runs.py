@@ -118,6 +118,19 @@ def test_logs_go_to_tensorboard_unless_told_otherwise(tmp_path, capsys, monkeypa
 
 
 @pytest.mark.slow
+def test_without_an_accelerator_the_cpus_are_meant(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert RunArguments(output_dir=str(tmp_path), report_to="none").use_cpu
+
+
+def test_processes_that_would_train_each_for_itself_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)
+    monkeypatch.setattr(TrainingArguments, "world_size", 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were started, but 1 of them would train together"):
+        RunArguments(output_dir=str(tmp_path), report_to="none")
+
+
 def test_tensorboard_gets_the_losses(corpus, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

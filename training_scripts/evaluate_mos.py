@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json, write_predictions
 from jsqa_hf.evaluation_data import ListeningTest, load_listening_test
-from jsqa_hf.training import MOSCollator, parse_arguments, run_script
+from jsqa_hf.training import MOSCollator, RunArguments, parse_arguments, run_script
 from jsqa_hf.windowed_scores import interval_ends
 
 
@@ -82,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     output = Path(args.output_dir)
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(
+        args=RunArguments(
             output_dir=str(output),
+            report_to="none",
             per_device_eval_batch_size=args.batch_size,
-            remove_unused_columns=False,
             label_names=["labels"],
             use_cpu=args.use_cpu,
             dataloader_pin_memory=False,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
@@ -21,6 +23,10 @@ class RunArguments(TrainingArguments):
     Logs go to TensorBoard where it is installed. Batches keep all columns, as the collators of this package make the
     models' inputs from them. Every process reads its own share of a stream, instead of getting it from the first.
     A new repository on the Hub is private. The samples that go through the model are counted, for the model card.
+    Without an accelerator `use_cpu` is on: several processes would else train each for itself.
+
+    Raises:
+        ValueError: if a launcher started another number of processes than train together.
     """
 
     report_to: None | str | list[str] = field(
@@ -38,7 +44,14 @@ class RunArguments(TrainingArguments):
                 "TensorBoard is not installed (pip install 'jsqa_hf[train]'): no logs but the printed", file=sys.stderr
             )
             self.report_to = "none"
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+        started = int(os.environ.get("WORLD_SIZE", self.world_size))
+        if started != self.world_size:
+            raise ValueError(
+                f"{started} processes were started, but {self.world_size} of them would train together: start one per "
+                "GPU with torchrun, or give --use_cpu true to train on CPUs"
+            )
         if isinstance(self.accelerator_config, AcceleratorConfig) and self.accelerator_config.dispatch_batches is None:
             self.accelerator_config.dispatch_batches = False
 
