@@ -137,7 +137,9 @@ def existing_rows(
     return [row for index, row in enumerate(rows) if index not in reasons]
 
 
-def unique_rows(rows: list[dict[str, Any]], key: str, *, what: str, on_error: OnError) -> list[dict[str, Any]]:
+def unique_rows(
+    rows: list[dict[str, Any]], key: str, *, what: str, on_error: OnError, hint: str = ""
+) -> list[dict[str, Any]]:
     """Keep the first row of each id.
 
     Args:
@@ -146,6 +148,7 @@ def unique_rows(rows: list[dict[str, Any]], key: str, *, what: str, on_error: On
         what: Name of the corpus or table, for messages.
         on_error: `"raise"` raises for a repeated id; `"skip"` keeps its first row and says in one warning how many
             rows and which were left out.
+        hint: How to mend it, at the end of the error.
 
     Returns:
         Rows with different ids, in their order.
@@ -160,9 +163,12 @@ def unique_rows(rows: list[dict[str, Any]], key: str, *, what: str, on_error: On
             repeated.append(row)
     if not repeated:
         return rows
-    names = [f"{row[key]!r} ({first[row[key]]['audio']} and {row['audio']})" for row in repeated]
+    names = [
+        row[key] if key == "audio" else f"{row[key]!r} ({first[row[key]]['audio']} and {row['audio']})"
+        for row in repeated
+    ]
     if on_error == "raise":
-        raise ValueError(f"{what}: {key} must be unique, but {len(names)} rows repeat one: {_listing(names)}")
+        raise ValueError(f"{what}: {key} must be unique, but {len(names)} rows repeat one: {_listing(names)}{hint}")
     warnings.warn(f"{what}: {len(names)} rows that repeat a {key} left out: {_listing(names)}", stacklevel=2)
     return list(first.values())
 

@@ -1,7 +1,7 @@
 """Ratings of a listening test → a `datasets.Dataset` with standard columns, and its labels for a model.
 
 What every reader of `jsqa_hf.data.mos` shares. A row is a dict with the path of the clip under `audio`, its name in
-the table under `file`, and ratings as they stand in the table, text or number.
+the table under `file`, and ratings as they stand in the table, text or number, or lists of single votes.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ _FEATURES: dict[str, Any] = {
 }
 STANDARD_COLUMNS = tuple(_FEATURES)
 _NAMES_IN_MESSAGE = 3
+_REPEATED = (
+    "; rows of single votes need the column vote or listener, and corpora such as NISQA are read by name (nisqa:PATH)"
+)
 
 
 def ratings_dataset(
@@ -62,7 +65,8 @@ def ratings_dataset(
     """Check the rows of a listening test and make a dataset of them.
 
     `mos`, `n_votes` and `mos_std` (the sample standard deviation) are computed from the `votes` of a row where they
-    are not given. A column that is empty in all rows is left out.
+    are not given, as are those of a dimension that is a list of single votes. A column that is empty in all rows is
+    left out.
 
     Args:
         rows: At least one; keys that are no standard column become columns of their own.
@@ -80,7 +84,7 @@ def ratings_dataset(
             row is left.
     """
     parsed = _parsed_rows(rows, what, score_range, on_error)
-    parsed = unique_rows(parsed, "audio", what=what, on_error=on_error)
+    parsed = unique_rows(parsed, "audio", what=what, on_error=on_error, hint=_REPEATED)
     parsed = existing_rows(parsed, what=what, on_error=on_error, check=check)
     names = list(dict.fromkeys(name for row in parsed for name, value in row.items() if value is not None))
     features = {name: feature for name, feature in _FEATURES.items() if name in names}
@@ -118,24 +122,51 @@ def with_labels(dataset: datasets.Dataset, outputs: Sequence[str]) -> datasets.D
     return dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
 
 
-def rows_per_clip(votes: Iterable[Row]) -> list[Row]:
+def rows_per_clip(votes: Iterable[Row], what: str) -> list[Row]:
     """Collect rows of single votes (`audio`, `vote`, perhaps `listener`) into one row per clip, in their order.
 
-    Other values are kept where they are the same in all rows of a clip.
+    Those of `DIMENSIONS` that differ between the rows of any clip become lists of single votes, too, and further
+    columns with numbers that do become means. Further columns with text are kept where a clip has one value.
+
+    Args:
+        votes: Rows.
+        what: Name of the table, for messages.
+
+    Raises:
+        ValueError: If the rows of a clip differ in another standard column, such as `split`.
     """
     clips: dict[str, list[Row]] = {}
     for row in votes:
         clips.setdefault(row["audio"], []).append(row)
-    return [_clip(rows) for rows in clips.values()]
+    # A column that never differs may hold the mean of a clip in each of its rows.
+    single = {
+        name
+        for rows in clips.values()
+        for name in DIMENSIONS
+        if any(row.get(name) != rows[0].get(name) for row in rows)
+    }
+    return [_clip(rows, single, what) for rows in clips.values()]
 
 
-def _clip(rows: list[Row]) -> Row:
-    common = {key: value for key, value in rows[0].items() if all(row.get(key) == value for row in rows)}
-    common.pop("vote", None)
-    common.pop("listener", None)
-    common["file"] = rows[0]["file"]
+def _clip(rows: list[Row], single: set[str], what: str) -> Row:
+    clip: Row = {}
+    for name, first in rows[0].items():
+        values = [row.get(name) for row in rows]
+        others = [value for value in values if value != first]
+        if name in single:
+            clip[name] = values
+        elif not others or name == "file":
+            clip[name] = first
+        elif name in _FEATURES and name != "listener":
+            raise ValueError(
+                f"{what}: {name} of {rows[0]['file']} is {first!r} in one row and {others[0]!r} in another: all rows "
+                "of a clip must agree on it"
+            )
+        elif all(isinstance(value, float | None) for value in values):
+            clip[name] = statistics.fmean(value for value in values if value is not None)
+    clip.pop("vote", None)
     listener = [row["listener"] for row in rows] if all(row.get("listener") for row in rows) else None
-    return {**common, "votes": [row["vote"] for row in rows], "listener": listener}
+    return {**clip, "votes": [row["vote"] for row in rows], "listener": listener}
 
 
 def files_by_name(root: Path) -> dict[str, list[Path]]:
@@ -167,27 +198,29 @@ def _parsed_rows(
 
 
 def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
-    """The row with absolute paths, numbers for text and `None` for what is empty."""
+    """The row with absolute paths, numbers for text, means for single votes and `None` for what is empty."""
     file = row["file"]
     new = {key: None if value == "" else value for key, value in row.items()}
     new["audio"] = os.path.abspath(row["audio"])
     for name in _TEXT_COLUMNS:
         if new.get(name) is not None:
             new[name] = str(new[name])
-    for name in DIMENSIONS:
-        new[name] = _number(new.get(name), name, file, score_range)
-        new[f"{name}_std"] = _number(new.get(f"{name}_std"), f"{name}_std", file, None)
     votes = [_number(vote, "a vote", file, score_range) for vote in new.get("votes") or ()]
-    rated = [vote for vote in votes if vote is not None]
     if listeners := new.get("listener"):
         new["listener"] = [str(who) for who, vote in zip(listeners, votes, strict=True) if vote is not None]
-    new["votes"] = rated or None
-    new["n_votes"] = _number(new.get("n_votes"), "n_votes", file, None)
-    if rated:
-        new["mos"] = statistics.fmean(rated) if new["mos"] is None else new["mos"]
-        new["n_votes"] = len(rated) if new["n_votes"] is None else new["n_votes"]
-        if new["mos_std"] is None and len(rated) > 1:
-            new["mos_std"] = statistics.stdev(rated)
+    new["votes"] = [vote for vote in votes if vote is not None] or None
+    counts = [len(new["votes"] or ())]
+    for name in DIMENSIONS:
+        several = isinstance(new.get(name), list)
+        given = [_number(one, name, file, score_range) for one in (new[name] if several else [new.get(name)])]
+        ratings = [rating for rating in given if rating is not None]
+        single = (new["votes"] if name == "mos" else None) or ratings
+        new[name] = statistics.fmean(ratings or single) if ratings or single else None
+        std = _number(new.get(f"{name}_std"), f"{name}_std", file, None)
+        new[f"{name}_std"] = statistics.stdev(single) if std is None and len(single) > 1 else std
+        counts.append(len(ratings) if several else 0)
+    n_votes = _number(new.get("n_votes"), "n_votes", file, None)
+    new["n_votes"] = max(counts) or None if n_votes is None else n_votes
     new["n_votes"] = None if new["n_votes"] is None else round(new["n_votes"])
     if new["mos"] is not None and new["n_votes"] is not None and new["n_votes"] < 1:
         raise ValueError(f"n_votes of {file} is {new['n_votes']}, and a rating needs at least one vote")

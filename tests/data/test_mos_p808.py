@@ -40,6 +40,7 @@ def test_single_votes_name_their_listeners(tmp_path: Path) -> None:
     )
     (row,) = load_mos("p808", table)
     assert (row["listener"], row["votes"], row["mos"], row["n_votes"]) == (["W1", "W2"], [2.0, 5.0], 3.5, 2)
+    assert "condition" not in row
     mixed = write_text(
         tmp_path / "batch_all_votes_per_clip.csv",
         header,

@@ -78,7 +78,48 @@ def test_votes_in_rows(folder: Path) -> None:
     assert rated[0]["votes"] == [5.0, 2.0]
     assert rated[0]["listener"] == ["anna", "bert"]
     assert (rated["mos"][:], rated["codec"][:]) == ([3.5, 2.0], ["opus", "amr"])
-    assert rated["second"][:] == [None, 2.0]
+    assert rated["second"][:] == [2.0, 2.0]
+
+
+def test_votes_in_rows_on_several_dimensions(folder: Path) -> None:
+    rows = ("clips/a.wav,l1,4,4,4", "clips/a.wav,l2,4,2,4", "clips/b.wav,l1,3,1,2", "clips/b.wav,l2,5,1,2")
+    table = write_text(folder / "votes.csv", "file,listener,mos,noisiness,loudness", *rows)
+    first, second = load_mos("csv", table, score_range=(1, 5))
+    assert (first["mos"], first["votes"], first["listener"], first["n_votes"]) == (4.0, [4.0, 4.0], ["l1", "l2"], 2)
+    assert (first["noisiness"], first["noisiness_std"]) == (3.0, pytest.approx(2**0.5))
+    assert (second["noisiness"], second["noisiness_std"]) == (1.0, 0.0)
+    # The same in all rows of every clip: the rating of the clip.
+    assert (first["loudness"], second["loudness"]) == (4.0, 2.0) and "loudness_std" not in first
+    table = write_text(folder / "votes.csv", "file,listener,noisiness", "clips/a.wav,l1,4", "clips/a.wav,l2,2")
+    assert load_mos("csv", table).select_columns(["noisiness", "n_votes"])[0] == {"noisiness": 3.0, "n_votes": 2}
+    with pytest.raises(ValueError, match=r"noisiness of clips/a\.wav is 4, outside the scale 1 to 3"):
+        load_mos("csv", table, score_range=(1, 3))
+
+
+def test_rows_of_votes_that_contradict_each_other_are_refused(folder: Path) -> None:
+    table = write_text(folder / "votes.csv", "file,vote,split", "clips/a.wav,4,train", "clips/a.wav,5,test")
+    with pytest.raises(ValueError, match=r"votes\.csv: split of clips/a\.wav is 'train' in one row and 'test' in"):
+        load_mos("csv", table, split="train")
+
+
+def test_votes_without_their_listeners_need_a_column_of_that_name(folder: Path) -> None:
+    table = write_text(folder / "votes.csv", "file,mos", "clips/a.wav,3", "clips/a.wav,5")
+    with pytest.raises(ValueError, match=r"1 rows repeat one: .*a\.wav; rows of single votes need the column vote"):
+        load_mos("csv", table)
+    assert load_mos("csv", table, columns={"vote": "mos"})["mos"][:] == [4.0]
+
+
+@pytest.mark.parametrize("cell", ["24", "24.0"])
+def test_one_value_in_the_column_votes_is_their_number(folder: Path, cell: str) -> None:
+    table = write_text(folder / "ratings.csv", "file,mos,votes", f"clips/a.wav,3.1,{cell}")
+    expected = {"file": "clips/a.wav", "mos": 3.1, "n_votes": 24}
+    assert load_mos("csv", table).select_columns(list(expected))[0] == expected
+    assert not {"votes", "mos_std"} & set(load_mos("csv", table).column_names)
+    table = write_text(folder / "ratings.jsonl", json.dumps({"file": "clips/a.wav", "mos": 3.1, "votes": 24}))
+    assert load_mos("csv", table)["n_votes"][:] == [24]
+    table = write_text(folder / "ratings.csv", "file;mos;votes", "clips/a.wav;3;3, 4, 5")
+    with pytest.raises(ValueError, match=r"n_votes of clips/a\.wav is '3, 4, 5', which is not a number"):
+        load_mos("csv", table)
 
 
 def test_json_lines(folder: Path) -> None:

@@ -106,7 +106,7 @@ VOTES = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), min_size=1, ma
 @settings(deadline=None, max_examples=25)
 def test_statistics_of_votes_agree_with_numpy(votes: list[tuple[int, int]]) -> None:
     single = [{"audio": f"{clip}.wav", "file": f"{clip}.wav", "vote": str(score)} for clip, score in votes]
-    rated = ratings_dataset(rows_per_clip(single), what="test", score_range=(1, 5), check=None)
+    rated = ratings_dataset(rows_per_clip(single, "test"), what="test", score_range=(1, 5), check=None)
     assert rated["file"][:] == list(dict.fromkeys(f"{clip}.wav" for clip, _ in votes))
     for row in rated:
         scores = [score for clip, score in votes if f"{clip}.wav" == row["file"]]

@@ -50,10 +50,11 @@ def read_bvcc(root: Path) -> list[Row]:
 
 def _clips(base: Path, path: Path) -> list[Row]:
     lines = _lines(path, 5, "system,file,score,_,listener")
-    return rows_per_clip(
+    rows = (
         {**_clip(base, file), "system": system, "vote": score, "listener": _listener(about)}
         for system, file, score, _, about, *_ in lines
     )
+    return rows_per_clip(rows, str(path))
 
 
 def _clip(base: Path, file: str) -> Row:

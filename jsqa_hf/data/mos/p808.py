@@ -23,6 +23,7 @@ _SCALES = {
 }
 _PER_CLIP = re.compile(r"(?P<test>.*)_votes_per_clip(_(?P<scale>[a-z]+|all-scales))?\.csv")
 _VOTE = re.compile(r"vote_\d+")
+_NO_CONDITION = ("Unknown", "vote", "question_type")
 _RATINGS_TABLE = "ratings.csv"
 
 
@@ -140,12 +141,12 @@ def _first(cells: dict[str, str], *names: str) -> str | None:
 
 
 def _condition(record: dict[str, str]) -> str | None:
-    """The keys of the condition stand between the short name and the votes; `Unknown` marks a name without any."""
+    """The keys of the condition stand behind the short name, with the votes; `Unknown` marks a name without any."""
     names = list(record)
     if "short_file_name" not in names:
         return None
     behind = names[names.index("short_file_name") + 1 :]
-    keys = [name for name in behind if not _VOTE.fullmatch(name) and name != "Unknown"]
+    keys = [name for name in behind if not _VOTE.fullmatch(name) and name not in _NO_CONDITION]
     return "_".join(record[key] for key in keys if record[key]) or None
 
 
@@ -153,7 +154,7 @@ def _from_single_votes(table: Path) -> list[Row]:
     records = read_table(table, ("workerid", "file", "vote"))
     if len(scales := {record.get("question_type", "MOS") for record in records}) > 1:
         raise ValueError(f"{table} mixes the scales {', '.join(sorted(scales))}: pass the table of one scale")
-    return rows_per_clip(
+    rows = (
         {
             "audio": record["file"],
             "file": record["file"],
@@ -163,6 +164,7 @@ def _from_single_votes(table: Path) -> list[Row]:
         }
         for record in records
     )
+    return rows_per_clip(rows, str(table))
 
 
 def _with_audio(rows: list[Row], root: Path, audio_root: str | os.PathLike[str] | None) -> list[Row]:

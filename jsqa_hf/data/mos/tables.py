@@ -43,8 +43,9 @@ def read_csv(
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
-    are. Single votes can stand in several columns, in a list (JSON lines), or in rows of their own with the columns
-    `vote` and perhaps `listener`; they are then collected per clip.
+    are. Single votes can stand in several columns, in a list (JSON lines), or in rows of their own with the column
+    `vote` (for which `mos` will do where there is `listener`, too, and clips have several rows); they are then
+    collected per clip by [`rows_per_clip`]. One value in a column `votes` is their number, `n_votes`.
 
     Args:
         root: Table, of which the suffix tells the format (`.csv`, `.tsv`, `.jsonl`).
@@ -57,7 +58,7 @@ def read_csv(
 
     Raises:
         FileNotFoundError: If there is no table.
-        ValueError: If it is not of these formats or lacks a column.
+        ValueError: If it is not of these formats or lacks a column, or rows of votes on a clip contradict each other.
     """
     if not root.is_file():
         raise FileNotFoundError(
@@ -74,8 +75,7 @@ def read_csv(
         {**_row(record, names, folder), **{name: values[index] for name, values in further.items()}}
         for index, record in enumerate(records)
     ]
-    rows = rows_per_clip(rows) if _VOTE in names else rows
-    return [{**row, "corpus": row.get("corpus") or root.parent.name} for row in rows]
+    return [{**row, "corpus": row.get("corpus") or root.parent.name} for row in _per_clip(rows, root)]
 
 
 def read_folder(
@@ -219,9 +219,21 @@ def _row(record: dict[str, Any], names: Mapping[str, str | list[str]], folder: P
         row["reference_audio"] = str(folder / row["reference_audio"])
     if isinstance(names.get("votes"), list):
         row["listener"] = names["votes"]
-    elif _VOTE not in names and not isinstance(row.get("listener"), list):
-        row.pop("listener", None)
+    elif "votes" in row and not isinstance(row["votes"], list):
+        number = row.pop("votes")
+        row.setdefault("n_votes", number)
     return row
+
+
+def _per_clip(rows: list[Row], table: Path) -> list[Row]:
+    """One row per clip, of rows that may be single votes."""
+    if _VOTE in rows[0]:
+        return rows_per_clip(rows, str(table))
+    lists = any(isinstance(row.get("listener"), list) for row in rows)
+    named = all(row.get("listener") for row in rows)
+    if named and not lists and len({row["audio"] for row in rows}) < len(rows):
+        return rows_per_clip([{**row, _VOTE: row.pop("mos", None)} for row in rows], str(table))
+    return rows if lists else [{name: row[name] for name in row if name != "listener"} for row in rows]
 
 
 def _further_columns(
