@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .data import DIMENSIONS, load_mos, parse_mos_source, with_labels
+from .data.corpus import OnError
 from .evaluation import RatedClips
 from .training import on_scale
 
@@ -95,6 +96,7 @@ def load_listening_test(
     split: str | None = None,
     score_range: Sequence[float] | None = None,
     must_exist: bool = True,
+    on_error: OnError = "raise",
 ) -> ListeningTest:
     """Load clips and ratings, and map the ratings to the scale of a model.
 
@@ -103,9 +105,10 @@ def load_listening_test(
         output_names: names of the model's outputs.
         model_range: lowest and highest value of the model's scale.
         columns: columns with the ratings of these outputs, in their order; default: those of the same names.
-        split: value of the column `split` to keep; default: all.
+        split: value of the column `split` to keep, or several with commas between them; default: all.
         score_range: lowest and highest value of the scale of the ratings; default: the model's.
         must_exist: whether a missing clip is an error here.
+        on_error: as in [`jsqa_hf.data.load_mos`].
 
     Returns:
         The listening test.
@@ -122,7 +125,8 @@ def load_listening_test(
     wanted = (float(model_range[0]), float(model_range[1]))
     check = "exists" if must_exist else None
     names = list(columns or output_names)
-    load = partial(load_mos, *parse_mos_source(source), split=split, score_range=given, check=check)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"split": split, "score_range": given, "check": check, "on_error": on_error}
+    load = partial(load_mos, *parse_mos_source(source), **options)
     try:
         rated = load()
     except ValueError:
@@ -132,7 +136,7 @@ def load_listening_test(
         # A table whose only ratings are in columns of other names.
         rated = load(columns=own)
         names = [name if name in own else column for name, column in zip(output_names, names, strict=True)]
-    rated = with_labels(rated, names)
+    rated = with_labels(rated, names, given or wanted)
     if given is None:
         return ListeningTest(rated, output_names, names, 1.0)
     labels = on_scale(rated["labels"][:], given, wanted)

@@ -33,6 +33,7 @@ from safetensors.torch import load_file
 from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
+from jsqa_hf.evaluation_data import load_listening_test
 from jsqa_hf.training import RunArguments, run_script
 from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
 from jsqa_hf.training.mos import MOSCollator, depth
@@ -54,10 +55,39 @@ def test_ratings_on_another_scale_are_mapped_to_that_of_the_model(script: Module
     labels = np.array(rows["labels"][:])[:, 0]
     np.testing.assert_allclose(labels[:8], labels[8:], atol=0.01)
     assert rows["corpus_id"][:] == [0] * 8 + [1] * 8
-    with pytest.raises(ValueError, match="1 scales, but there are 2 sources"):
+    with pytest.raises(ValueError, match="--score_ranges has 1 values, but there are 2 sources"):
         script.load_ratings(args.ratings, None, args, [1, 5])
     with pytest.raises(ValueError, match="outside the scale 1 to 5"):
         script.load_ratings(args.ratings, None, args)
+
+
+def test_every_listening_test_can_have_splits_of_its_own(script: ModuleType, tmp_path: Path) -> None:
+    paths = [str(write_corpus(tmp_path / name)) for name in ("first", "second")]
+    args = script.FinetuningArguments(ratings=paths)
+    for splits, rows in ((["train"], 12), (["train", "test"], 8), (["train", "all"], 14), (["train,test"], 16)):
+        assert len(script.load_ratings(paths, splits, args, to_train_on=True)) == rows
+    with pytest.raises(ValueError, match="--split or --eval_split has 3 values, but there are 2 sources"):
+        script.load_ratings(paths, ["train"] * 3, args)
+
+
+def test_clips_for_testing_are_trained_on_only_if_named(script: ModuleType, corpus: Path, tmp_path: Path) -> None:
+    given = [word for word in arguments(corpus, tmp_path / "run") if not word.startswith("--split")]
+    with pytest.raises(ValueError, match=r"ratings\.csv has splits for testing \(test\): name those to train on"):
+        script.main(given)
+    # The same files by another path.
+    (tmp_path / "link").symlink_to(corpus.parent)
+    given = [*given, "--split=all", f"--eval_ratings={tmp_path / 'link' / 'ratings.csv'}"]
+    with pytest.raises(ValueError, match=r"2 of 2 clips to evaluate on are trained on, too, such as .*3\.wav"):
+        script.main(given)
+
+
+def test_ratings_in_a_column_of_ones_own_are_on_the_scale(script: ModuleType, corpus: Path) -> None:
+    corpus.write_text("file,mos,naturalness\n0.wav,3,73\n")
+    args = script.FinetuningArguments(ratings=[str(corpus)], outputs=["mos", "naturalness"])
+    with pytest.raises(ValueError, match=r"naturalness of 0\.wav is 73, outside the scale 1 to 5: give"):
+        script.load_ratings(args.ratings, None, args)
+    with pytest.raises(ValueError, match=r"naturalness of 0\.wav is 73, outside"):
+        load_listening_test(str(corpus), ["mos", "naturalness"], (1, 5))
 
 
 def test_corpora_by_name_bring_their_scale(script: ModuleType, tmp_path: Path) -> None:

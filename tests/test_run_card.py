@@ -232,5 +232,5 @@ def test_a_run_writes_its_card_and_its_arguments(tmp_path: Path):
     assert "6.00 seconds of audio" in card.text
     assert str(corpus) not in card.content
     arguments = (output / "training_args.json").read_text()
-    assert json.loads(arguments)["split"] == "train"
+    assert json.loads(arguments)["split"] == ["train"]
     assert "hf_secret" not in arguments

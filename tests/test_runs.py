@@ -283,7 +283,8 @@ def test_another_number_of_processes_on_resuming_is_reported(corpus, tmp_path, c
 
 
 def test_run_arguments_are_those_of_transformers_but_for_the_defaults_named(tmp_path):
-    ours, theirs = RunArguments(output_dir=str(tmp_path)), TrainingArguments(output_dir=str(tmp_path))
+    ours = RunArguments(output_dir=str(tmp_path))
+    theirs = TrainingArguments(output_dir=str(tmp_path), use_cpu=ours.use_cpu)
     assert not ours.remove_unused_columns
     assert ours.accelerator_config.dispatch_batches is False
     different = {name for name, value in ours.to_dict().items() if value != theirs.to_dict()[name]}

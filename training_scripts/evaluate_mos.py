@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import Trainer
@@ -38,7 +38,12 @@ class EvaluationArguments:
     model: str = field(
         default=str(DEFAULT_CHECKPOINT), metadata={"help": "path or Hub id; default: the model of the package"}
     )
-    split: str | None = field(default=None, metadata={"help": "value of the column `split` to evaluate on"})
+    split: str | None = field(
+        default=None, metadata={"help": "value of the column `split` to evaluate on, or several: dev,test"}
+    )
+    on_error: Literal["raise", "skip"] = field(
+        default="raise", metadata={"help": "skip leaves out clips that are missing and ratings that can't be used"}
+    )
     outputs: list[str] | None = field(
         default=None, metadata={"help": "columns with the ratings, in the order of the model's outputs"}
     )
@@ -78,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
         columns=args.outputs,
         split=args.split,
         score_range=args.score_range,
+        on_error=args.on_error,
     )
     output = Path(args.output_dir)
     trainer = Trainer(

@@ -9,12 +9,13 @@ checkpoint in the output folder.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -55,9 +56,20 @@ class FinetuningArguments:
     ratings: list[str] = field(
         metadata={"help": "tables of ratings, folders with one, or NAME:PATH such as nisqa:/data/NISQA_Corpus"}
     )
-    split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
+    split: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "values of the column `split` to train on, with commas between them, or all: one for all of "
+            "`ratings`, or one per entry. Default: all, but not of ratings with splits for testing"
+        },
+    )
     eval_ratings: list[str] | None = field(default=None, metadata={"help": "default: `ratings`, if eval_split is set"})
-    eval_split: str | None = field(default=None, metadata={"help": "value of the column `split` to evaluate on"})
+    eval_split: list[str] | None = field(
+        default=None, metadata={"help": "the same to evaluate on, per entry of `eval_ratings`; default: all"}
+    )
+    on_error: Literal["raise", "skip"] = field(
+        default="raise", metadata={"help": "skip leaves out clips that are missing and ratings that can't be used"}
+    )
     outputs: list[str] = field(default_factory=lambda: ["mos"], metadata={"help": "columns of the ratings to learn"})
     score_range: list[float] = field(
         default_factory=lambda: [1.0, 5.0], metadata={"help": "lowest and highest value of the rating scale"}
@@ -195,31 +207,64 @@ def corpus_names(sources: Sequence[str]) -> list[str]:
 
 
 def load_ratings(
-    sources: Sequence[str], split: str | None, args: FinetuningArguments, score_ranges: Sequence[float] | None = None
+    sources: Sequence[str],
+    splits: Sequence[str] | None,
+    args: FinetuningArguments,
+    score_ranges: Sequence[float] | None = None,
+    to_train_on: bool = False,
 ) -> datasets.Dataset:
     """The rated clips of all listening tests, one after the other, on the scale of the model.
 
     Args:
         sources: of ratings.
-        split: of them.
+        splits: one for all sources, or one for each; `all` is every row, and so is None.
         args: outputs and scale.
         score_ranges: lowest and highest value of each source's scale; if None, that of a corpus by name, else that
             of the model.
+        to_train_on: whether to refuse splits for testing that nobody asked for.
 
     Raises:
-        ValueError: if there is not one scale per source.
+        ValueError: if there is not one scale or split per source, or a source has splits for testing.
     """
     known = [MOS_CORPORA[parse_mos_source(source)[0]].score_range or args.score_range for source in sources]
     ranges = np.reshape(score_ranges or known, (-1, 2)).tolist()
-    if len(ranges) != len(sources):
-        raise ValueError(f"--score_ranges has {len(ranges)} scales, but there are {len(sources)} sources of ratings")
+    each = list(splits or [""])
+    each = each * len(sources) if len(each) == 1 else each
+    for option, given in (("--score_ranges", ranges), ("--split or --eval_split", each)):
+        if len(given) != len(sources):
+            raise ValueError(f"{option} has {len(given)} values, but there are {len(sources)} sources of ratings")
     parts = []
-    for number, (source, (low, high)) in enumerate(zip(sources, ranges, strict=True)):
-        rated = with_labels(load_mos(*parse_mos_source(source), split=split, score_range=(low, high)), args.outputs)
+    for number, (source, split, (low, high)) in enumerate(zip(sources, each, ranges, strict=True)):
+        name, root = parse_mos_source(source)
+        kept = None if split in ("", "all") else split
+        rated = load_mos(name, root, split=kept, score_range=(low, high), on_error=args.on_error)
+        if to_train_on and not split:
+            refuse_splits_for_testing(rated, source)
+        rated = with_labels(rated, args.outputs, (low, high))
         labels = on_scale(rated["labels"][:], (low, high), (args.score_range[0], args.score_range[1]))
         part = rated.select_columns([name for name in ("audio", "file", *KEPT_COLUMNS) if name in rated.column_names])
         parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))
     return datasets.concatenate_datasets(parts)
+
+
+def refuse_splits_for_testing(rated: datasets.Dataset, source: str) -> None:
+    """Refuse ratings with a split whose name starts with `test`, as those of published corpora do."""
+    splits = sorted(set(rated["split"]) - {None}) if "split" in rated.column_names else []
+    if testing := [name for name in splits if name.lower().startswith("test")]:
+        raise ValueError(
+            f"{source} has splits for testing ({', '.join(testing)}): name those to train on with --split (there are "
+            f"{', '.join(splits)}), or take every clip with --split all"
+        )
+
+
+def refuse_clips_of_both(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
+    """Refuse to evaluate on files that are trained on, whatever path leads to them."""
+    trained, held_out = ({os.path.realpath(audio["path"]) for audio in rows["audio"]} for rows in (train, evaluation))
+    if both := sorted(trained & held_out):
+        raise ValueError(
+            f"{len(both)} of {len(held_out)} clips to evaluate on are trained on, too, such as {both[0]}: give "
+            "--split and --eval_split that have no clip in common"
+        )
 
 
 def check_rated(train: datasets.Dataset, outputs: Sequence[str], anchored: bool) -> None:
@@ -302,12 +347,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     prepare_push(training_args)
     training_args.remove_unused_columns = False
     training_args.label_names = ["labels"]
-    train = load_ratings(args.ratings, args.split, args, args.score_ranges)
+    train = load_ratings(args.ratings, args.split, args, args.score_ranges, to_train_on=True)
     check_rated(train, args.outputs, args.corpus_offsets)
     evaluation = None
     if args.eval_ratings or args.eval_split:
         same = args.score_ranges if args.eval_ratings is None else None
         evaluation = load_ratings(args.eval_ratings or args.ratings, args.eval_split, args, same)
+        refuse_clips_of_both(train, evaluation)
         if args.eval_ratings is not None:
             # Other listening tests than those that were trained on: the scale of the model itself.
             evaluation = evaluation.remove_columns("corpus_id")

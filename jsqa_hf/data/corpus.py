@@ -57,6 +57,11 @@ def corpus_root(root: str | os.PathLike[str], *, expected: Sequence[str], what: 
     return roots[0]
 
 
+def split_names(split: str | Sequence[str]) -> list[str]:
+    """Names of one or several splits; a text joins them with commas."""
+    return [name.strip() for name in split.split(",")] if isinstance(split, str) else list(split)
+
+
 def read_table(
     path: str | os.PathLike[str], needed: Sequence[str], *, delimiter: str = ",", encoding: str = "utf-8-sig"
 ) -> list[dict[str, str]]:

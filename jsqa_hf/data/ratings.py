@@ -95,20 +95,23 @@ def ratings_dataset(
     return to_dataset([{name: row.get(name) for name in features} for row in parsed], datasets.Features(features))
 
 
-def with_labels(dataset: datasets.Dataset, outputs: Sequence[str]) -> datasets.Dataset:
+def with_labels(
+    dataset: datasets.Dataset, outputs: Sequence[str], score_range: tuple[float, float] | None = None
+) -> datasets.Dataset:
     """Add the column `labels`, which a MOS model is trained on and compared with.
 
     Args:
         dataset: Of [`jsqa_hf.data.load_mos`].
         outputs: Columns with numbers, in the order of the model's outputs. One of `DIMENSIONS` may be absent from
             the dataset (not rated there), though not all of them.
+        score_range: Lowest and highest value of their scale; `None` checks nothing.
 
     Returns:
         The dataset with `labels`, a list of one float per output, NaN where there is no rating.
 
     Raises:
-        ValueError: If an output is neither a column nor one of `DIMENSIONS`, a column does not hold numbers, or none
-            of the outputs is rated.
+        ValueError: If an output is neither a column nor one of `DIMENSIONS`, a column does not hold numbers, none of
+            the outputs is rated, or a label lies outside the scale.
     """
     there = [name for name in outputs if name in dataset.column_names]
     unknown = [name for name in outputs if name not in there and name not in DIMENSIONS]
@@ -119,6 +122,14 @@ def with_labels(dataset: datasets.Dataset, outputs: Sequence[str]) -> datasets.D
         )
     columns = [dataset[name][:] if name in there else [None] * len(dataset) for name in outputs]
     labels = [[math.nan if value is None else float(value) for value in row] for row in zip(*columns, strict=True)]
+    low, high = score_range or (-math.inf, math.inf)
+    for index, row in enumerate(labels):
+        for name, value in zip(outputs, row, strict=True):
+            if value < low or value > high:
+                raise ValueError(
+                    f"{name} of {dataset[index]['file']} is {value:g}, outside the scale {low:g} to {high:g}: give "
+                    "that of these ratings as score_range"
+                )
     return dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
 
 
@@ -211,17 +222,16 @@ def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
     new["votes"] = [vote for vote in votes if vote is not None] or None
     counts = [len(new["votes"] or ())]
     for name in DIMENSIONS:
-        several = isinstance(new.get(name), list)
-        given = [_number(one, name, file, score_range) for one in (new[name] if several else [new.get(name)])]
+        value: Any = new.get(name)
+        given = [_number(one, name, file, score_range) for one in (value if isinstance(value, list) else [value])]
         ratings = [rating for rating in given if rating is not None]
         single = (new["votes"] if name == "mos" else None) or ratings
         new[name] = statistics.fmean(ratings or single) if ratings or single else None
         std = _number(new.get(f"{name}_std"), f"{name}_std", file, None)
         new[f"{name}_std"] = statistics.stdev(single) if std is None and len(single) > 1 else std
-        counts.append(len(ratings) if several else 0)
+        counts.append(len(ratings) if isinstance(value, list) else 0)
     n_votes = _number(new.get("n_votes"), "n_votes", file, None)
-    new["n_votes"] = max(counts) or None if n_votes is None else n_votes
-    new["n_votes"] = None if new["n_votes"] is None else round(new["n_votes"])
+    new["n_votes"] = (max(counts) or None) if n_votes is None else round(n_votes)
     if new["mos"] is not None and new["n_votes"] is not None and new["n_votes"] < 1:
         raise ValueError(f"n_votes of {file} is {new['n_votes']}, and a rating needs at least one vote")
     return new

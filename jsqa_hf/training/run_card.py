@@ -78,7 +78,7 @@ def summarise_run(
         arguments=values,
         training_data={use: [source_name(text) for text in texts] for use, texts in training.items() if texts},
         evaluation_data=[source_name(text) for text in evaluation],
-        evaluation_split=values.get("eval_split") or values.get("eval_speech_split"),
+        evaluation_split=", ".join(_as_list(values.get("eval_split") or values.get("eval_speech_split"))) or None,
         rows={use: _length(rows) for use, rows in (("train", trainer.train_dataset), ("eval", trainer.eval_dataset))},
         results=evaluate_outputs(model.config.mos_output_names, *predictions) if rated and predictions else {},
         metrics=_last_evaluation(trainer.state.log_history),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from ..corpus import Check, OnError
+from ..corpus import Check, OnError, split_names
 from ..loading import parse_source
 from ..ratings import Row, ratings_dataset
 from .bvcc import read_bvcc
@@ -73,8 +73,8 @@ def load_mos(
     Args:
         name: `nisqa`, `tcd-voip`, `bvcc`, `tencent`, `pstn`, `p808`, `p835`, `reverb`, `csv` or `folder`.
         root: Folder of the corpus (or the folder above it), or the table of `csv`, `p808`, `p835`.
-        split: One or several values of the column `split` to keep; for `nisqa` also `train`, `val` and `test`, which
-            stand for all splits of that kind.
+        split: One or several values of the column `split` to keep, in a text with commas between them; for `nisqa`
+            also `train`, `val` and `test`, which stand for all splits of that kind.
         score_range: Lowest and highest value of the scale, in place of that of the corpus. Without it, the ratings of
             `csv`, `folder` and `reverb` are not checked against any scale.
         on_error: `"raise"`, or `"skip"` to leave out clips that are missing or unreadable, repeated clips, and ratings
@@ -101,7 +101,7 @@ def load_mos(
     rows = [{"corpus": name, **row} for row in corpus.read(Path(root).absolute(), **options)]
     what = f"{name} ({root})"
     if split is not None:
-        rows = _of_splits(rows, [split] if isinstance(split, str) else split, corpus.split_groups, what)
+        rows = _of_splits(rows, split_names(split), corpus.split_groups, what)
     scale = corpus.score_range if score_range is None else score_range
     return ratings_dataset(rows, what=what, score_range=scale, on_error=on_error, check=check)
 

@@ -203,7 +203,11 @@ def _standard_names(header: list[str], columns: Columns) -> dict[str, str | list
     if not {*DIMENSIONS, "votes", _VOTE} & set(names):
         missing.append("mos")
     if missing:
-        hint = "; columns={'file': ..., 'mos': ...} tells other names" if not columns else ""
+        hint = (
+            "; rename its columns, or tell their names with columns={'file': ..., 'mos': ...} in Python"
+            if not columns
+            else ""
+        )
         what = "has no standard column(s)" if unknown else "lacks the column(s)"
         raise ValueError(f"{what} {', '.join(missing)}; it has {', '.join(header)}{hint}")
     return names
