@@ -32,7 +32,11 @@ class PairOptions:
     )
     talkers: str | None = _option("speech of other speakers, for the distortion talkers", None)
     rirs: str | None = _option("room impulse responses (rirs_noises), for distortions of measured rooms", None)
-    speech_split: str | None = _option("split of the speech: a value of the column split, or of the corpus", None)
+    speech_split: str | None = _option(
+        "split of the speech: values of the column split, or parts of the corpus, with commas between them (default "
+        "of librispeech and libritts: train, which is all parts of that kind)",
+        None,
+    )
     noise_split: str | None = _option("split of the noise", None)
     talkers_split: str | None = _option("split of the talkers", None)
     rirs_split: str | None = _option("split of the room impulse responses", None)

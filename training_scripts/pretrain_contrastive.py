@@ -57,7 +57,13 @@ class PretrainingArguments:
     noise: str | None = field(
         default=None, metadata={"help": "noise: NAME:PATH such as demand:/data/DEMAND, a folder, or a CSV file"}
     )
-    speech_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
+    speech_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "values of the column `split` to train on, or parts of the corpus, with commas between them; "
+            "default of librispeech and libritts: train, which is all parts of that kind"
+        },
+    )
     noise_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})
     eval_speech: str | None = field(default=None, metadata={"help": "speech of held-out speakers; same forms"})
     eval_noise: str | None = field(default=None, metadata={"help": "noise of held-out types; same forms"})
@@ -166,6 +172,7 @@ def build_datasets(
     args: PretrainingArguments, training_args: TrainingArguments
 ) -> tuple[datasets.Dataset, datasets.Dataset | None]:
     """Training and evaluation ladders; made on the fly, no pair is seen twice in training."""
+    speakers: set[str] = set()
     if args.pairs is not None:
         train = load_pairs(args.pairs, training_args, streaming=args.streaming)
     else:
@@ -173,6 +180,7 @@ def build_datasets(
             raise ValueError("give --pairs, or --speech, --noise and --max_steps to make pairs on the fly")
         batch = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
         speech = load_speech(*parse_source(args.speech), split=args.speech_split)
+        speakers = set(speech["speaker_id"])
         train = repeat_with_index(speech, training_args.max_steps * batch)
         noise = args.noise and load_noise(*parse_source(args.noise), split=args.noise_split)
         train.set_transform(build_generator(args, noise, training_args.seed))
@@ -185,6 +193,8 @@ def build_datasets(
             f"{training_args.world_size} processes, but is {args.eval_ladders}"
         )
     held_out = load_speech(*parse_source(args.eval_speech), split=args.eval_speech_split)
+    if shared := speakers & set(held_out["speaker_id"]):
+        logger.warning(f"{len(shared)} speakers of --eval_speech are in --speech, too: give splits without them")
     # Corpora are in the order of their speakers, and there may be more utterances than ladders.
     evaluation = repeat_with_index(held_out, args.eval_ladders).shuffle(seed=training_args.seed)
     evaluation = evaluation.select(range(args.eval_ladders))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .corpus import read_table
+from .corpus import read_table, split_names
 
 # The audio formats among what `jsqa_hf.audio.decode_audio` reads; containers of video are left out of a search.
 AUDIO_SUFFIXES = frozenset(
@@ -76,7 +76,7 @@ def list_speech(root: str, *, split: str | None = None, text: bool = False) -> L
 
     Args:
         root: Folder, or CSV or TSV file.
-        split: Keep the rows of a table whose column `split` has this value.
+        split: Keep the rows of a table whose column `split` has this value, or one of several joined by commas.
         text: Add the column `text` of a table.
     """
     base, rows, is_table = _entries(root, split, ("text",) if text else ())
@@ -104,7 +104,7 @@ def list_noise(root: str, *, split: str | None = None) -> Listing:
 
     Args:
         root: Folder, or CSV or TSV file.
-        split: Keep the rows of a table whose column `split` has this value.
+        split: Keep the rows of a table whose column `split` has this value, or one of several joined by commas.
     """
     base, rows, is_table = _entries(root, split)
     types: dict[str, str] = {}
@@ -128,7 +128,7 @@ def list_rirs(root: str, *, split: str | None = None) -> Listing:
 
     Args:
         root: Folder, or CSV or TSV file.
-        split: Keep the rows of a table whose column `split` has this value.
+        split: Keep the rows of a table whose column `split` has this value, or one of several joined by commas.
     """
     base, rows, is_table = _entries(root, split)
     listed = []
@@ -171,21 +171,23 @@ def table_rows(path: str, *, split: str | None, needed: tuple[str, ...] = ()) ->
 
     Args:
         path: CSV file, or TSV file if its suffix says so.
-        split: Keep the rows whose column `split` has this value.
+        split: Keep the rows whose column `split` has this value, or one of several joined by commas.
         needed: Further columns that must be there.
 
     Raises:
-        ValueError: If a column is missing or no row is left.
+        ValueError: If a column is missing or a split has no rows.
     """
     delimiter = "\t" if path.lower().endswith(".tsv") else ","
     rows = read_table(path, ("file", *needed, *(() if split is None else ("split",))), delimiter=delimiter)
     if split is None:
         return rows
-    kept = [row for row in rows if row["split"] == split]
-    if not kept:
-        splits = sorted({row["split"] for row in rows})
-        raise ValueError(f"{path} has no rows of split {split!r}; its splits are {', '.join(splits)}")
-    return kept
+    wanted = split_names(split)
+    splits = {row["split"] for row in rows}
+    if missing := [name for name in wanted if name not in splits]:
+        raise ValueError(
+            f"{path} has no rows of split {', '.join(missing)}; its splits are {', '.join(sorted(splits))}"
+        )
+    return [row for row in rows if row["split"] in wanted]
 
 
 def _absolute(file: str, base: str) -> str:

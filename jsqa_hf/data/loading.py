@@ -75,8 +75,8 @@ def load_speech(
 ) -> datasets.Dataset | datasets.IterableDataset:
     """List the utterances of a corpus of speech.
 
-    The options of each corpus are those of its function in `jsqa_hf.data.speech_corpora`: `parts` of LibriSpeech and
-    LibriTTS, `mic` of VCTK, `split` of Common Voice and of CSV files; and `text=True`, which adds the column `text`.
+    The options of each corpus are those of its function in `jsqa_hf.data.speech_corpora`: `split` of all but VCTK and
+    folders, `mic` of VCTK; and `text=True`, which adds the column `text`.
 
     A folder may have any layout: files named as in LibriSpeech give both identifiers by their name; otherwise, and
     where a CSV file does not say, `speech_id` is the path relative to the folder (or to the CSV file) without its

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .corpus import corpus_root, read_table
+from .corpus import corpus_root, read_table, split_names
 from .files import Listing, some_audio_files, stem
 
 _PARTS = ("train-*", "dev-*", "test-*")
@@ -16,28 +16,30 @@ _LIBRITTS_NAME = re.compile(r"(?P<speaker>\d+)_\d+_\d+_\d+")
 _VCTK_NAME = re.compile(r"(?P<id>(?P<speaker>[ps]\d+)_\d+)(?:_mic(?P<mic>\d))?")
 
 
-def list_librispeech(root: str, *, parts: Sequence[str] | None = None, text: bool = False) -> Listing:
+def list_librispeech(root: str, *, split: str | Sequence[str] | None = None, text: bool = False) -> Listing:
     """List LibriSpeech: `<part>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac`.
 
     Args:
         root: The folder `LibriSpeech`, the folder above it, or one of its parts.
-        parts: Names such as `"train-clean-100"`; without it, all that are there.
+        split: Parts such as `"train-clean-100"`, several with commas between them, or `"train"`, `"dev"` or `"test"`
+            for all of a kind; without it, `"train"`, or the one part that is the root.
         text: Add the column `text` from the files `*.trans.txt`, one per chapter.
     """
-    folders = _part_folders(root, parts, "LibriSpeech", _LIBRISPEECH_NAME)
+    folders = _part_folders(root, split, "LibriSpeech", _LIBRISPEECH_NAME)
     transcripts = _transcripts(folders, ".trans.txt", " ", 1) if text else None
     return _list_parts(folders, "LibriSpeech", _LIBRISPEECH_NAME, transcripts)
 
 
-def list_libritts(root: str, *, parts: Sequence[str] | None = None, text: bool = False) -> Listing:
+def list_libritts(root: str, *, split: str | Sequence[str] | None = None, text: bool = False) -> Listing:
     """List LibriTTS or LibriTTS-R: `<part>/<speaker>/<chapter>/<speaker>_<chapter>_<paragraph>_<sentence>.wav`.
 
     Args:
         root: The folder `LibriTTS`, the folder above it, or one of its parts.
-        parts: Names such as `"train-clean-100"`; without it, all that are there.
+        split: Parts such as `"train-clean-100"`, several with commas between them, or `"train"`, `"dev"` or `"test"`
+            for all of a kind; without it, `"train"`, or the one part that is the root.
         text: Add the column `text`, the normalised text from the files `*.trans.tsv`, one per chapter.
     """
-    folders = _part_folders(root, parts, "LibriTTS", _LIBRITTS_NAME)
+    folders = _part_folders(root, split, "LibriTTS", _LIBRITTS_NAME)
     transcripts = _transcripts(folders, ".trans.tsv", "\t", 2) if text else None
     return _list_parts(folders, "LibriTTS", _LIBRITTS_NAME, transcripts)
 
@@ -92,7 +94,7 @@ def list_common_voice(root: str, *, split: str = "validated", text: bool = False
     return Listing(rows, from_table=True)
 
 
-def _part_folders(root: str, parts: Sequence[str] | None, what: str, name: re.Pattern[str]) -> list[Path]:
+def _part_folders(root: str, split: str | Sequence[str] | None, what: str, name: re.Pattern[str]) -> list[Path]:
     try:
         base = corpus_root(root, expected=_PARTS, what=what)
     except FileNotFoundError:
@@ -101,15 +103,21 @@ def _part_folders(root: str, parts: Sequence[str] | None, what: str, name: re.Pa
         inside = path.iterdir() if path.is_dir() else ()
         if not any(entry.name.isdigit() or name.fullmatch(entry.stem) for entry in inside):
             raise
-        if parts is not None and list(parts) != [path.name]:
+        if split is not None and not all(_is_of(path, part) for part in split_names(split)):
             raise ValueError(f"{path} is one part of {what}: pass the folder above it to choose parts") from None
         return [path]
     found = sorted(folder for pattern in _PARTS for folder in base.glob(pattern) if folder.is_dir())
-    missing = sorted(set(parts or ()) - {folder.name for folder in found})
-    if missing or (parts is not None and not parts):
+    wanted = split_names(split or "train")
+    if missing := [part for part in wanted if not any(_is_of(folder, part) for folder in found)]:
         names = ", ".join(folder.name for folder in found)
-        raise FileNotFoundError(f"{base} lacks the part(s) {', '.join(missing)} of {what}; it has {names}")
-    return [folder for folder in found if parts is None or folder.name in parts]
+        raise FileNotFoundError(
+            f"{base} lacks the part(s) {', '.join(missing)} of {what}: name as the split what is there ({names})"
+        )
+    return [folder for folder in found if any(_is_of(folder, part) for part in wanted)]
+
+
+def _is_of(folder: Path, part: str) -> bool:
+    return part in (folder.name, folder.name.split("-")[0])
 
 
 def _list_parts(

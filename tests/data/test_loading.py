@@ -113,7 +113,7 @@ class TestErrors:
         write_audio(tmp_path / "a.wav")
         (tmp_path / "with.csv").write_text("file,split\na.wav,train\n")
         (tmp_path / "without.csv").write_text("file\na.wav\n")
-        with pytest.raises(ValueError, match="no rows of split 'test'; its splits are train"):
+        with pytest.raises(ValueError, match="no rows of split test; its splits are train"):
             load("csv", tmp_path / "with.csv", split="test")
         with pytest.raises(ValueError, match="lacks the column.* split"):
             load("csv", tmp_path / "without.csv", split="train")

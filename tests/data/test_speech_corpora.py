@@ -34,7 +34,7 @@ class TestLibriSpeech:
     def test_names_give_speech_and_speaker_whichever_folder_is_passed(self, corpus: Path) -> None:
         ids = ["1272-128104-0000", "103-1240-0000", "103-1240-0001", "19-198-0000"]
         for root in (corpus, corpus.parent, str(corpus)):
-            speech = load_speech("librispeech", root)
+            speech = load_speech("librispeech", root, split="train,dev")
             assert speech["speech_id"][:] == ids
             assert speech.features == datasets.Features(COLUMNS)
         assert speech[0] == {
@@ -46,21 +46,31 @@ class TestLibriSpeech:
 
     def test_other_folders_beside_the_corpus_do_not_matter(self, corpus: Path) -> None:
         touch(corpus.parent, "2024/notes.wav")
-        assert len(load_speech("librispeech", corpus.parent)) == 4
+        assert len(load_speech("librispeech", corpus.parent)) == 3
 
     def test_parts_by_option_and_by_folder(self, corpus: Path) -> None:
-        by_option = load_speech("librispeech", corpus, parts=["train-clean-100"])
+        touch(corpus, "train-clean-360/14/208/14-208-0000.flac")
+        by_option = load_speech("librispeech", corpus, split="train-clean-100")
         by_folder = load_speech("librispeech", corpus / "train-clean-100")
         assert by_option["speaker_id"][:] == ["103", "103", "19"] == by_folder["speaker_id"][:]
-        with pytest.raises(
-            FileNotFoundError, match="lacks the part.* train-other-500 .* has dev-clean, train-clean-100"
-        ):
-            load_speech("librispeech", corpus, parts=["train-other-500", "dev-clean"])
+        both = load_speech("librispeech", corpus, split="train-clean-360, dev-clean")
+        assert both["speaker_id"][:] == ["1272", "14"]
+        assert load_speech("librispeech", corpus / "dev-clean", split="dev")["speaker_id"][:] == ["1272"]
+        with pytest.raises(FileNotFoundError, match="lacks the part.* train-other-500 .*there .dev-clean, train"):
+            load_speech("librispeech", corpus, split=["train-other-500", "dev-clean"])
         with pytest.raises(ValueError, match="pass the folder above it"):
-            load_speech("librispeech", corpus / "dev-clean", parts=["train-clean-100"])
+            load_speech("librispeech", corpus / "dev-clean", split="train-clean-100")
+
+    def test_what_is_held_out_comes_only_by_name(self, corpus: Path) -> None:
+        assert set(load_speech("librispeech", corpus)["speaker_id"]) == {"103", "19"}
+        assert load_speech("librispeech", corpus, split="dev")["speaker_id"][:] == ["1272"]
+        for part in corpus.glob("train-*"):
+            part.rename(corpus.parent / part.name)
+        with pytest.raises(FileNotFoundError, match=r"the part\(s\) train of LibriSpeech: name as the split what is"):
+            load_speech("librispeech", corpus)
 
     def test_text(self, corpus: Path) -> None:
-        speech = load_speech("librispeech", corpus, text=True)
+        speech = load_speech("librispeech", corpus, split="dev,train", text=True)
         assert speech["text"][:] == ["", "CHAPTER ONE", "THAT", "NORTHANGER ABBEY"]
         assert speech.features == datasets.Features({**COLUMNS, "text": datasets.Value("string")})
 
@@ -70,7 +80,7 @@ class TestLibriSpeech:
             load_speech("librispeech", corpus.parent / "elsewhere")
         touch(corpus, "dev-clean/take2.wav")
         with pytest.raises(ValueError, match=r"take2\.wav isn't named as the files of LibriSpeech"):
-            load_speech("librispeech", corpus)
+            load_speech("librispeech", corpus, split="dev")
 
 
 def test_libritts_with_its_transcripts(tmp_path: Path) -> None:
@@ -80,7 +90,7 @@ def test_libritts_with_its_transcripts(tmp_path: Path) -> None:
     )
     write(chapter / "84_121123.trans.tsv", '84_121123_000007_000001\t"Mr. X."\t"Mister X."\n')
     write(chapter / "84_121123.book.tsv", "84_121123_000007_000001\tno transcript\n")
-    speech = load_speech("libritts", tmp_path, text=True)
+    speech = load_speech("libritts", tmp_path, split="dev", text=True)
     assert speech["speech_id"][:] == ["84_121123_000007_000001", "84_121123_000008_000000"]
     assert speech["speaker_id"][:] == ["84", "84"]
     assert speech["text"][:] == ['"Mister X."', ""]
