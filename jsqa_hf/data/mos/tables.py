@@ -203,11 +203,7 @@ def _standard_names(header: list[str], columns: Columns) -> dict[str, str | list
     if not {*DIMENSIONS, "votes", _VOTE} & set(names):
         missing.append("mos")
     if missing:
-        hint = (
-            "; rename its columns, or tell their names with columns={'file': ..., 'mos': ...} in Python"
-            if not columns
-            else ""
-        )
+        hint = "" if columns else "; rename them, or tell their names with columns={'file': ..., 'mos': ...} in Python"
         what = "has no standard column(s)" if unknown else "lacks the column(s)"
         raise ValueError(f"{what} {', '.join(missing)}; it has {', '.join(header)}{hint}")
     return names
