@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import datasets
 
 from .corpus import OnError, unique_rows
-from .noise_corpora import labelled_row
+from .noise_corpora import labelled_row, without_labels
 
 HUB_PREFIX = "hub:"
 
@@ -111,7 +111,8 @@ def load_from_hub(
         Dataset with these features.
 
     Raises:
-        ValueError: If the split is not given, a column is missing, an identifier is repeated or nothing is left.
+        ValueError: If the split is not given, a column is missing, an identifier is repeated, nothing is left, or,
+            unless streaming, no clip has a label that is to be left out.
     """
     if split is None:
         raise ValueError(f"{HUB_PREFIX}{source} needs a split: pass split=, such as split='train'")
@@ -123,10 +124,13 @@ def load_from_hub(
         raise ValueError(f"{source} lacks the column(s) {', '.join(missing)} of {name}; it has {', '.join(found)}")
     dataset = dataset.cast_column("audio", datasets.Audio(decode=False))
     convert = partial(corpus.convert, **options)
+    exclude = options.get("exclude", ())
     if streaming:
         convert_batch = partial(_convert_batch, convert=convert, columns=corpus.columns, name=name)
         return dataset.map(convert_batch, batched=True, remove_columns=found, features=features)
-    return _converted(dataset, corpus.columns, convert, features, name, on_error)
+    # Left out only after all labels have been seen, so that a misspelt one is found.
+    convert = partial(convert, exclude=()) if exclude else convert
+    return _converted(dataset, corpus.columns, convert, features, name, on_error, exclude)
 
 
 def _converted(
@@ -136,6 +140,7 @@ def _converted(
     features: datasets.Features,
     name: str,
     on_error: OnError,
+    exclude: Sequence[str],
 ) -> datasets.Dataset:
     # Only the small columns are read: `map` would write all the audio a second time.
     rows = []
@@ -145,6 +150,7 @@ def _converted(
             rows.append({**ours, "corpus": name, "audio": f"row {index}", "index": index})
     if not rows:
         raise ValueError(f"no clip of {name} is left with these options")
+    rows = without_labels(rows, exclude, name) if exclude else rows
     identifier = list(features)[1]
     rows = unique_rows(rows, identifier, what=name, on_error=on_error)
     kept = [row["index"] for row in rows]

@@ -184,8 +184,8 @@ def _audioset_labels(table: Path) -> dict[str, list[str]]:
 
 
 def labelled_row(noise_id: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Columns of a clip with labels, of which the first is its type."""
-    return {"noise_id": noise_id, "noise_type": labels[0], "labels": list(labels)}
+    """Columns of a clip with labels, of which the first is its type; `unknown` where there is none."""
+    return {"noise_id": noise_id, "noise_type": labels[0] if labels else "unknown", "labels": list(labels)}
 
 
 def without_labels(rows: list[dict[str, Any]], exclude: Sequence[str], what: str) -> list[dict[str, Any]]:

@@ -130,6 +130,17 @@ def test_audioset(tmp_path: Path, streaming: bool) -> None:
     assert (row["noise_id"], row["noise_type"], row["labels"]) == ("-0RWZT-miFs", "Car", ["Car", "Vehicle"])
 
 
+def test_labels_that_are_misspelt_or_missing(tmp_path: Path) -> None:
+    rows = [
+        {"video_id": name, "audio": clip(f"{name}.flac"), "human_labels": labels}
+        for name, labels in (("a", ["Speech"]), ("b", []))
+    ]
+    root = publish(tmp_path / "AudioSet", "train", rows)
+    with pytest.raises(ValueError, match=r"no clip of audioset has the label\(s\) Speach: correct exclude"):
+        load_noise("audioset", root, split="train", exclude=["Speach"])
+    assert load_noise("audioset", root, split="train", exclude=["Speech"])["noise_type"][:] == ["unknown"]
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_datasets_with_our_own_columns(tmp_path: Path, streaming: bool) -> None:
     rows = [{"rir_id": "a", "room": 3, "audio": clip("a.wav"), "t60_s": 0.4}]
