@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ OnError = Literal["raise", "skip"]
 Check = Literal["exists", "decode"]
 
 _NAMES_IN_MESSAGE = 3
+_DECIMAL_COMMA = re.compile(r"^(-?\d+),(\d+)$")
+# How tables call the column of the clips.
+_FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "audio", "wav")
 
 
 def corpus_root(root: str | os.PathLike[str], *, expected: Sequence[str], what: str) -> Path:
@@ -88,7 +92,7 @@ def read_table(
     try:
         with path.open(newline="", encoding=encoding) as file:
             reader = csv.DictReader(file, delimiter=delimiter, restval="", quoting=quoting, skipinitialspace=True)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
     except (UnicodeError, csv.Error) as error:
         raise ValueError(f"{path} can't be read as a table in the encoding {encoding}: {error}") from error
@@ -102,6 +106,37 @@ def read_table(
         if None in row:
             raise ValueError(f"{path}: row {number} has more cells than the header; is the delimiter {delimiter!r}?")
     return rows
+
+
+def read_delimited(path: Path) -> list[dict[str, str]]:
+    """Read a table of any origin: commas, semicolons or tabs, whichever its header has most of.
+
+    Spreadsheets write semicolons where the decimal point is a comma; such numbers get a point.
+
+    Args:
+        path: CSV or TSV file.
+
+    Returns:
+        As of `read_table`.
+
+    Raises:
+        FileNotFoundError: As in `read_table`.
+        ValueError: As in `read_table`.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline()
+    delimiter = max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=header.count)
+    rows = read_table(path, (), delimiter=delimiter)
+    if delimiter != ";":
+        return rows
+    return [{name: _DECIMAL_COMMA.sub(r"\1.\2", cell) for name, cell in row.items()} for row in rows]
+
+
+def standard_names(header: Sequence[str]) -> dict[str, str]:
+    """Names in lower case → columns of a table; `file` is the column of clips, however it is called."""
+    names = {name.lower(): name for name in reversed(header)}
+    file = next((names[name] for name in _FILE_COLUMNS if name in names), None)
+    return names if file is None else {**names, "file": file}
 
 
 def existing_rows(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from .corpus import read_table, split_names
+from .corpus import read_delimited, split_names, standard_names
 
 # The audio formats among what `jsqa_hf.audio.decode_audio` reads; containers of video are left out of a search.
 AUDIO_SUFFIXES = frozenset(
@@ -110,7 +111,7 @@ def list_noise(root: str, *, split: str | None = None) -> Listing:
     types: dict[str, str] = {}
     table = os.path.join(base, NOISE_TABLE)
     if not is_table and os.path.isfile(table):
-        types = {_absolute(row["file"], base): row["type"] for row in read_table(table, ("file", "type"))}
+        types = {_absolute(row["file"], base): row["type"] for row in table_rows(table, split=None, needed=("type",))}
     listed = []
     for row in rows:
         clip = {
@@ -167,18 +168,21 @@ def some_audio_files(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def table_rows(path: str, *, split: str | None, needed: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    """Rows of a table with the column `file`.
+    """Rows of a table with the column `file`, which may be called `filename`, `path` or the like.
 
     Args:
-        path: CSV file, or TSV file if its suffix says so.
+        path: CSV or TSV file, as of `read_delimited`; its columns are found in any case.
         split: Keep the rows whose column `split` has this value, or one of several joined by commas.
         needed: Further columns that must be there.
 
     Raises:
         ValueError: If a column is missing or a split has no rows.
     """
-    delimiter = "\t" if path.lower().endswith(".tsv") else ","
-    rows = read_table(path, ("file", *needed, *(() if split is None else ("split",))), delimiter=delimiter)
+    rows = read_delimited(Path(path))
+    names = standard_names(list(rows[0]))
+    if missing := [name for name in ("file", *needed, *(() if split is None else ("split",))) if name not in names]:
+        raise ValueError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(rows[0])}")
+    rows = [{name: row[column] for name, column in names.items()} for row in rows]
     if split is None:
         return rows
     wanted = split_names(split)

@@ -94,14 +94,20 @@ class TestErrors:
             load("folder", tmp_path)
 
     def test_csv_without_the_column_file(self, load, tmp_path: Path) -> None:
-        (tmp_path / "list.csv").write_text("path,type\na.wav,bus\n")
-        with pytest.raises(ValueError, match="lacks the column.* file; it has path, type"):
+        (tmp_path / "list.csv").write_text("clip,type\na.wav,bus\n")
+        with pytest.raises(ValueError, match="lacks the column.* file; it has clip, type"):
             load("csv", tmp_path / "list.csv")
 
     def test_empty_csv(self, load, tmp_path: Path) -> None:
         (tmp_path / "list.csv").write_text("file\n")
         with pytest.raises(ValueError, match="lists no files"):
             load("csv", tmp_path / "list.csv")
+
+    @pytest.mark.parametrize("text", ["File ;mos\na.wav;3\n", "mos\tPath\n3\ta.wav\n"])
+    def test_tables_as_spreadsheets_write_them(self, load, tmp_path: Path, text: str) -> None:
+        write_audio(tmp_path / "a.wav")
+        (tmp_path / "list.csv").write_text(text)
+        assert load("csv", tmp_path / "list.csv")[0]["audio"]["path"] == str(tmp_path / "a.wav")
 
     def test_listed_file_that_does_not_exist(self, load, tmp_path: Path) -> None:
         write_audio(tmp_path / "a.wav")

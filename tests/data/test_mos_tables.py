@@ -50,6 +50,11 @@ def test_semicolons_and_decimal_commas(folder: Path) -> None:
     assert (first["mos"], second["mos"], first["text"]) == (3.5, 2.0, "one, two")
 
 
+def test_blanks_and_tabs_of_a_spreadsheet(folder: Path) -> None:
+    table = write_text(folder / "ratings.csv", "file \tMOS ", "clips/a.wav\t3.5")
+    assert load_mos("csv", table)["mos"][:] == [3.5]
+
+
 def test_other_names_and_another_folder(folder: Path) -> None:
     table = write_text(folder / "list.tsv", "clip\tscore\traters", "a.wav\t80\t3", "b.wav\t20\t3")
     rated = load_mos(

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..corpus import read_table
+from ..corpus import read_delimited, standard_names
 from ..ratings import DIMENSIONS, STANDARD_COLUMNS, Row, rows_per_clip
 
 Columns = Mapping[str, str | Sequence[str]]
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_DECIMAL_COMMA = re.compile(r"^(-?\d+),(\d+)$")
+_DELIMITED = (".csv", ".tsv")
 _JSON_LINES = (".jsonl", ".ndjson")
-# How tables call the column of the clips, where `columns` does not say.
-_FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "audio", "wav")
 # One row per vote instead of one per clip.
 _VOTE = "vote"
 # Columns about the room, by the names that tables give them (ISO 3382-1 quantities; T60 and RT60 mean the same).
@@ -39,7 +35,7 @@ def read_csv(
 ) -> list[Row]:
     """Read a CSV, TSV or JSON-lines file of ratings.
 
-    A CSV file may have commas or semicolons between its cells, the latter also with decimal commas.
+    A CSV file may have commas, tabs or semicolons between its cells, the last also with decimal commas.
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
@@ -100,7 +96,7 @@ def read_folder(
         raise FileNotFoundError(
             f"{root} {what}: pass a table of ratings, or a folder with clips and one table of ratings"
         )
-    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (*_DELIMITERS, *_JSON_LINES)]
+    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (*_DELIMITED, *_JSON_LINES)]
     ratings, others = [], []
     for path in tables:
         try:
@@ -152,8 +148,8 @@ def read_reverb(
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
     suffix = path.suffix.lower()
-    if suffix in _DELIMITERS:
-        return list(_read_delimited(path, _DELIMITERS[suffix]))
+    if suffix in _DELIMITED:
+        return read_delimited(path)
     if suffix not in _JSON_LINES:
         raise ValueError(f"{path} must be a CSV, TSV or JSON-lines file (.csv, .tsv, .jsonl)")
     records: list[dict[str, Any]] = []
@@ -173,29 +169,17 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     return [{name: record.get(name) for name in names} for record in records]
 
 
-def _read_delimited(path: Path, delimiter: str) -> Sequence[dict[str, Any]]:
-    """Rows of a table, also with semicolons and decimal commas, as spreadsheets write them in many countries."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline()
-    if delimiter == "," and header.count(";") > header.count(","):
-        rows = read_table(path, (), delimiter=";")
-        return [{name: _DECIMAL_COMMA.sub(r"\1.\2", cell) for name, cell in row.items()} for row in rows]
-    return read_table(path, (), delimiter=delimiter)
-
-
 def _standard_names(header: list[str], columns: Columns) -> dict[str, str | list[str]]:
     """Standard column → column(s) of the table.
 
     Raises:
         ValueError: With a message that goes on from the name of the table.
     """
-    lower = {name.lower(): name for name in reversed(header)}
-    known = {*STANDARD_COLUMNS, _VOTE} - {"audio", "file"}
-    names: dict[str, str | list[str]] = {name: lower[name] for name in known if name in lower}
-    if file := next((lower[name] for name in _FILE_COLUMNS if name in lower), None):
-        names["file"] = file
+    there = standard_names(header)
+    known = {*STANDARD_COLUMNS, _VOTE} - {"audio"}
+    names: dict[str, str | list[str]] = {name: there[name] for name in known if name in there}
     names |= {name: column if isinstance(column, str) else list(column) for name, column in columns.items()}
-    unknown = [name for name in columns if name not in {*known, "file"}]
+    unknown = [name for name in columns if name not in known]
     listed = [column for value in names.values() for column in ([value] if isinstance(value, str) else value)]
     missing = unknown or [column for column in listed if column not in header]
     if "file" not in names:
