@@ -47,7 +47,7 @@ def add_evaluate_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="table of ratings, folder with one, or NAME:ROOT of a corpus"
     )
-    parser.add_argument("--split", help="value of the column split to keep (default: all)")
+    parser.add_argument("--split", help="values of the column split to keep, with commas between them (default: all)")
     parser.add_argument(
         "--outputs", nargs="+", metavar="COLUMN", help="columns of ratings, in the order of the model's outputs"
     )

@@ -111,7 +111,7 @@ def read_table(
 def read_delimited(path: Path) -> list[dict[str, str]]:
     """Read a table of any origin: commas, semicolons or tabs, whichever its header has most of.
 
-    Spreadsheets write semicolons where the decimal point is a comma; such numbers get a point.
+    Spreadsheets do not write commas where the decimal point is one; such numbers get a point.
 
     Args:
         path: CSV or TSV file.
@@ -127,7 +127,7 @@ def read_delimited(path: Path) -> list[dict[str, str]]:
         header = file.readline()
     delimiter = max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=header.count)
     rows = read_table(path, (), delimiter=delimiter)
-    if delimiter != ";":
+    if delimiter == ",":
         return rows
     return [{name: _DECIMAL_COMMA.sub(r"\1.\2", cell) for name, cell in row.items()} for row in rows]
 

@@ -51,7 +51,7 @@ def test_semicolons_and_decimal_commas(folder: Path) -> None:
 
 
 def test_blanks_and_tabs_of_a_spreadsheet(folder: Path) -> None:
-    table = write_text(folder / "ratings.csv", "file \tMOS ", "clips/a.wav\t3.5")
+    table = write_text(folder / "ratings.csv", "file \tMOS ", "clips/a.wav\t3,5")
     assert load_mos("csv", table)["mos"][:] == [3.5]
 
 

@@ -35,7 +35,7 @@ def read_csv(
 ) -> list[Row]:
     """Read a CSV, TSV or JSON-lines file of ratings.
 
-    A CSV file may have commas, tabs or semicolons between its cells, the last also with decimal commas.
+    A CSV file may have commas, tabs or semicolons between its cells, the latter two also with decimal commas.
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
