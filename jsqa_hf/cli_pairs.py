@@ -8,15 +8,15 @@ from typing import Any
 
 from .cli_errors import UsageError, one_line
 from .cli_output import complain
-from .pair_options import add_pair_options, read_pair_options
+from .pair_options import RANGE_EXAMPLE, add_pair_options, read_pair_options
 from .score_formats import printable
 
 CATALOGUE_FORMAT_NAMES = ("table", "markdown", "json")
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 examples:
   jsqa pairs --speech LibriSpeech/train-clean-100 --noise demand:DEMAND --output-dir pairs --num-proc 8
-  jsqa pairs --speech speech --noise noise --distortions noise clipping 'opus[6:64]' room+noise+opus \\
+  jsqa pairs --speech speech --noise noise --distortions noise clipping '{RANGE_EXAMPLE}' room+noise+opus \\
       --output-dir pairs --preview 12
 """
 

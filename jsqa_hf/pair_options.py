@@ -10,6 +10,9 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+# Another range of a distortion, for help and docs; one whose pairs judges confirm (docs/verification.md).
+RANGE_EXAMPLE = "mnru[10:30]"
+
 
 def _option(help_text: str, default: Any = MISSING, **argparse_options: Any) -> Any:
     metadata = {"help": help_text, **argparse_options}
@@ -41,8 +44,8 @@ class PairOptions:
     talkers_split: str | None = _option("split of the talkers", None)
     rirs_split: str | None = _option("split of the room impulse responses", None)
     distortions: list[str] = _option(
-        "one is drawn for each ladder: names, chains such as noise+opus, ranges of the severity such as opus[6:64], "
-        "and all for every one whose recordings and modules are at hand (default: noise)",
+        "one is drawn for each ladder: names, chains such as noise+opus, ranges of the severity such as "
+        f"{RANGE_EXAMPLE}, and all for every one whose recordings and modules are at hand (default: noise)",
         ["noise"],
     )
     levels: int = _option("number of clearly different levels in a ladder (default: 2)", 2)

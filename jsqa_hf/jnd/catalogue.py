@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..pair_options import RANGE_EXAMPLE
 from .distortions import registered_distortions
 from .distortions.base import Distortion
 from .verification_report import markdown_table
 
-_INTRODUCTION = """\
+_INTRODUCTION = f"""\
 # Distortions
 
 <!-- Made from the registered distortions; do not edit. Anew with:
@@ -24,10 +25,11 @@ _INTRODUCTION = """\
 What pairs can be made of, in the order in which a chain applies them. Each ladder varies the severity of one of them.
 Two clips that are at most *just noticeable* apart count as equal in quality, those at least *clearly different* apart
 as different; what lies between is not used. On a logarithmic scale steps are factors (×); `≥` marks those that are
-larger in a part of the range.
+larger in a part of the range. Where a codec narrows its band at once, as Opus does at low bit rates, no two clips of a
+pair lie on both sides.
 
-`jsqa pairs --distortions` takes the names, chains such as `room+noise+opus`, other ranges such as `opus[6:64]`, and
-`all`. Names with a `*` have steps that are no published thresholds of listeners; how they were set is told below.
+`jsqa pairs --distortions` takes the names, chains such as `room+noise+opus`, other ranges such as `{RANGE_EXAMPLE}`,
+and `all`. Names with a `*` have steps that are no published thresholds of listeners; how they were set is told below.
 """
 
 

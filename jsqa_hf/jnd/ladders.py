@@ -15,6 +15,9 @@ from .thresholds import Threshold
 Partner = Literal["uniform", "signed", "fixed", "at_threshold"]
 PARTNERS: tuple[Partner, ...] = ("uniform", "signed", "fixed", "at_threshold")
 
+# Our choice: if none of so many ladders is free of jumps, hardly any is.
+TRIED_LADDERS = 200
+
 
 @dataclass(frozen=True)
 class LadderSampler:
@@ -38,6 +41,7 @@ class LadderSampler:
             none. Needs `partner="uniform"` or `"signed"`.
         worse: Which end of the severity is the worse one.
         growing_jnd: Let the JND within pairs grow as well.
+        jumps: Ranges of the severity that no pair may reach into or across, see `Distortion.jumps`.
 
     Raises:
         ValueError: If the arguments contradict each other, or the range is too small for the levels.
@@ -52,6 +56,7 @@ class LadderSampler:
     discrete: bool = False
     worse: Literal["lower", "higher"] = "higher"
     growing_jnd: bool = False
+    jumps: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.levels < 1:
@@ -72,10 +77,13 @@ class LadderSampler:
         else:
             # Kept, as hundreds of thousands of ladders are drawn from the same combinations.
             object.__setattr__(self, "_combinations", self._grid_combinations(self.grid))
+        self._check_jumps()
 
     def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw one ladder: severities of shape `(levels, 2)`, the levels in random order."""
-        ladder = self._sample_range(rng) if self.grid is None else self._sample_grid(rng)
+        ladder = self._sample_pairs(rng)
+        while self._jumps_within(ladder):
+            ladder = self._sample_pairs(rng)
         if self.partner != "signed":
             ladder = rng.permuted(ladder, axis=1)
         elif self.worse == "lower":
@@ -101,6 +109,25 @@ class LadderSampler:
                 f"JNDs, but the {quantity} range {self.severity_range} has {high - low:.2f}: widen the range, or "
                 "lower levels or steps"
             )
+
+    def _check_jumps(self) -> None:
+        """Refuse a range of which hardly any ladder is without a jump within a pair."""
+        rng = np.random.default_rng(0)
+        if not self.jumps or not all(self._jumps_within(self._sample_pairs(rng)) for _ in range(TRIED_LADDERS)):
+            return
+        jumps = " and ".join(f"{low:g} and {high:g} {self.threshold.unit}".rstrip() for low, high in self.jumps)
+        raise ValueError(
+            f"{self.levels} levels do not fit into the {self.threshold.quantity} range {self.severity_range}: between "
+            f"{jumps} the sound changes at once, so that no pair may lie there. Take a wider range, one up "
+            f"to {self.jumps[0][0]:g} or one from {self.jumps[-1][1]:g} on, or lower levels or steps"
+        )
+
+    def _jumps_within(self, ladder: NDArray[np.float64]) -> bool:
+        lower, upper = ladder.min(axis=1), ladder.max(axis=1)
+        return any(((lower < high) & (upper > low)).any() for low, high in self.jumps)
+
+    def _sample_pairs(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        return self._sample_range(rng) if self.grid is None else self._sample_grid(rng)
 
     def _sample_differences(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         """Sizes of the differences within `count` pairs, in JNDs."""

@@ -148,6 +148,7 @@ class JNDPairGenerator:
                 distortion.discrete,
                 distortion.worse,
                 growing_jnd,
+                distortion.jumps(sampling_rate),
             )
 
         self.chains = [Chain(chain, {one.name: sampler(one) for one in chain}) for chain in chains]

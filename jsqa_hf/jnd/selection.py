@@ -45,7 +45,7 @@ def parse_distortions(texts: str | Iterable[str]) -> list[list[ChosenDistortion]
     """Read distortions from a command line.
 
     Args:
-        texts: Words such as `noise`, `room+noise+opus`, `opus[6:64]`, `all`, separated by spaces or commas.
+        texts: Words such as `noise`, `room+noise+opus`, `mnru[10:30]`, `all`, separated by spaces or commas.
 
     Returns:
         One list per word; that of `all` holds this one name.

@@ -146,3 +146,18 @@ def test_too_small_a_range_says_what_is_needed() -> None:
 def test_senseless_ladders_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LadderSampler(PLAIN, (-5.0, 40.0), **arguments)
+
+
+@pytest.mark.parametrize("partner", ["uniform", "at_threshold"])
+@pytest.mark.parametrize("grid", [None, (10.0, 18.0, 21.0, 35.0, 50.0)])
+def test_no_pair_reaches_into_a_jump_or_across_it(partner: Any, grid: Any) -> None:
+    jump = (20.0, 22.0)
+    ladders = many(LadderSampler(PLAIN, (0.0, 60.0), 2, partner, grid=grid, jumps=(jump,)))
+    below, above = (ladders <= jump[0]).all(axis=2), (ladders >= jump[1]).all(axis=2)
+    assert (below | above).all()
+    assert below.any() and above.any() and (below.any(axis=1) & above.any(axis=1)).any()
+
+
+def test_a_range_without_a_place_beside_the_jumps_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"between 20 and 30 dB the sound changes.* up to 20 or one from 30 on"):
+        LadderSampler(PLAIN, (19.0, 31.0), 1, "at_threshold", jumps=((20.0, 30.0),))

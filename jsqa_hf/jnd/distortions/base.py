@@ -122,6 +122,19 @@ class Distortion(ABC):
             raise ValueError(f"the severity_grid of {self.name} holds no value (within {self.severity_range})")
         self.threshold = type(self).threshold.with_steps(just_noticeable, clearly_different)
 
+    def jumps(self, sampling_rate: int) -> tuple[tuple[float, float], ...]:
+        """Ranges of the severity in which the sound changes at once, by more than the steps of the threshold tell.
+
+        No two clips of a pair may lie on two sides of a jump, or within it. There are none unless a subclass says so.
+
+        Args:
+            sampling_rate: Of the speech, in Hz.
+
+        Returns:
+            Lower and upper end of each, rising; both ends are safe.
+        """
+        return ()
+
     @abstractmethod
     def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
         """Draw whatever stays the same over all severities of one ladder.

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_codecs import all_severities, real_speech
 
+from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.jnd.distortions import make_distortion
 from jsqa_hf.jnd.distortions.codecs import optional
 from jsqa_hf.jnd.distortions.codecs.ffmpeg import FFmpegCodec
@@ -175,3 +176,32 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lc3", None)
     with pytest.raises(ImportError, match="'lc3' needs lc3py: pip install lc3py"):
         make_distortion("lc3")
+
+
+@pytest.mark.parametrize(("sampling_rate", "jumps"), [(16000, [(8.5, 9.0)]), (24000, [(8.5, 9.0), (11.0, 14.0)])])
+def test_opus_narrows_the_band_only_within_its_jumps(sampling_rate: int, jumps: list[tuple[float, float]]) -> None:
+    opus = make_distortion("opus", severity_range=(6, 64))
+    assert list(opus.jumps(sampling_rate)) == jumps
+    speech = soxr.resample(real_speech(duration_s=2.0), 16000, sampling_rate)
+    speech += 0.05 * np.abs(speech) * np.random.default_rng(0).standard_normal(speech.size)
+    ends = [6.0, *np.ravel(jumps).tolist(), 24.0]
+    results = opus.distort(
+        speech, ends, opus.draw(np.random.default_rng(0), speech.size, sampling_rate), sampling_rate
+    )
+    top = np.fft.rfftfreq(speech.size, 1 / sampling_rate) > 0.4 * sampling_rate
+    powers_db = [10 * np.log10(np.square(np.abs(np.fft.rfft(result.samples)))[top].sum()) for result in results]
+    steps_db = np.diff(powers_db)
+    # From end to end: beside the jumps the upper band stays as it is, or as faint as it is.
+    assert steps_db[-2] > 10
+    assert np.abs(steps_db[-1]) < 6
+
+
+@pytest.mark.parametrize("sampling_rate", [8000, 16000, 24000, 44100, 48000])
+@pytest.mark.parametrize("severity_range", [None, (6.0, 64.0)])
+def test_no_pair_of_opus_lies_on_two_sides_of_a_jump(sampling_rate: int, severity_range: tuple[float, float]) -> None:
+    opus = make_distortion("opus", severity_range=severity_range)
+    (chain,) = JNDPairGenerator(distortions=[opus], sampling_rate=sampling_rate).chains
+    rng = np.random.default_rng(0)
+    rates = np.array([chain.samplers["opus"].sample(rng) for _ in range(100)])
+    for low, high in opus.jumps(sampling_rate):
+        assert ((rates <= low).all(axis=2) | (rates >= high).all(axis=2)).all()

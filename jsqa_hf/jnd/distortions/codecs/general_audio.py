@@ -21,8 +21,7 @@ class Opus(BitRateCodec):
 
     The application is "audio", since "voip" adds a high-pass filter that alters the speech at any bit rate. Delay:
     the pre-skip of 312 samples at 48 kHz that libopus announces; where it codes with SILK, -2 to +3 samples remain.
-    Below the range, libopus narrows the band to 4 kHz at once; for speech at 48 kHz, it narrows it to 8 kHz below
-    about 14 kbit/s.
+    As the bit rate falls, libopus narrows the band at once, see `jumps`.
     """
 
     name = "opus"
@@ -40,6 +39,15 @@ class Opus(BitRateCodec):
     severity_range = (10.0, 64.0)
     codec_rates = (8000, 12000, 16000, 24000, 48000)
     _codec = FFmpegCodec("libopus", "libopus", 312, "flt", 48000, {"application": "audio"})
+
+    def jumps(self, sampling_rate: int) -> tuple[tuple[float, float], ...]:
+        """Where libopus narrows the band: to 4 kHz below 9 kbit/s; to 8 kHz, and before to 12 kHz, below 14 kbit/s.
+
+        The latter depends on how much like speech the sound is, and can be as late as 11 kbit/s (the bit rates of its
+        table of bandwidths; measured on ten utterances at 12 to 48 kHz: from 8.5 to 9, and from 12.5 to 14 kbit/s).
+        """
+        rate = self.codec_rate(sampling_rate, self.severity_range[0])
+        return ((8.5, 9.0),) * (rate > 8000) + ((11.0, 14.0),) * (rate > 16000)
 
     def transcode(self, samples: NDArray[np.float64], codec_rate: int, severity: float) -> Coded:
         return self._codec.transcode(samples, codec_rate, severity * 1000)
