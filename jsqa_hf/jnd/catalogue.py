@@ -25,7 +25,7 @@ _INTRODUCTION = f"""\
 What pairs can be made of, in the order in which a chain applies them. Each ladder varies the severity of one of them.
 Two clips that are at most *just noticeable* apart count as equal in quality, those at least *clearly different* apart
 as different; what lies between is not used. On a logarithmic scale steps are factors (×); `≥` marks those that are
-larger in a part of the range. Where a codec narrows its band at once, as Opus does at low bit rates, no two clips of a
+larger in a part of the range. Where a codec narrows its band at once, as Opus and MP3 do, no two clips of a
 pair lie on both sides.
 
 `jsqa pairs --distortions` takes the names, chains such as `room+noise+opus`, other ranges such as `{RANGE_EXAMPLE}`,

@@ -197,11 +197,13 @@ def test_opus_narrows_the_band_only_within_its_jumps(sampling_rate: int, jumps: 
 
 
 @pytest.mark.parametrize("sampling_rate", [8000, 16000, 24000, 44100, 48000])
-@pytest.mark.parametrize("severity_range", [None, (6.0, 64.0)])
-def test_no_pair_of_opus_lies_on_two_sides_of_a_jump(sampling_rate: int, severity_range: tuple[float, float]) -> None:
-    opus = make_distortion("opus", severity_range=severity_range)
-    (chain,) = JNDPairGenerator(distortions=[opus], sampling_rate=sampling_rate).chains
+@pytest.mark.parametrize(("name", "severity_range"), [("opus", None), ("opus", (6.0, 64.0)), ("mp3", None)])
+def test_no_pair_lies_on_two_sides_of_a_jump(
+    name: str, severity_range: tuple[float, float] | None, sampling_rate: int
+) -> None:
+    codec = make_distortion(name, severity_range=severity_range)
+    (chain,) = JNDPairGenerator(distortions=[codec], sampling_rate=sampling_rate).chains
     rng = np.random.default_rng(0)
-    rates = np.array([chain.samplers["opus"].sample(rng) for _ in range(100)])
-    for low, high in opus.jumps(sampling_rate):
+    rates = np.array([chain.samplers[name].sample(rng) for _ in range(100)])
+    for low, high in codec.jumps(sampling_rate):
         assert ((rates <= low).all(axis=2) | (rates >= high).all(axis=2)).all()

@@ -82,6 +82,10 @@ class MP3(BitRateCodec):
     codec_rates = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
     _codec = FFmpegCodec("libmp3lame", "mp3float", 1105, "fltp")
 
+    def jumps(self, sampling_rate: int) -> tuple[tuple[float, float], ...]:
+        """Above 24 kHz, LAME cuts off at 11 kHz up to 48 kbit/s and at 15 kHz from 56 kbit/s on (measured)."""
+        return ((48.0, 56.0),) * (sampling_rate > 24000)
+
     def codec_rate(self, sampling_rate: int, severity: float) -> int:
         return super().codec_rate(min(sampling_rate, 24000) if severity < 32 else sampling_rate, severity)
 
