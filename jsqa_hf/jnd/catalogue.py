@@ -25,8 +25,8 @@ _INTRODUCTION = f"""\
 What pairs can be made of, in the order in which a chain applies them. Each ladder varies the severity of one of them.
 Two clips that are at most *just noticeable* apart count as equal in quality, those at least *clearly different* apart
 as different; what lies between is not used. On a logarithmic scale steps are factors (×); `≥` marks those that are
-larger in a part of the range. Where a codec narrows its band at once, as Opus and MP3 do, no two clips of a
-pair lie on both sides.
+larger in a part of the range. Where a codec narrows its band at once, as Opus and MP3 do, no two clips of a pair lie
+on both sides.
 
 `jsqa pairs --distortions` takes the names, chains such as `room+noise+opus`, other ranges such as `{RANGE_EXAMPLE}`,
 and `all`. Names with a `*` have steps that are no published thresholds of listeners; how they were set is told below.

@@ -16,6 +16,7 @@ from ..data import load_noise, load_rirs, load_speech, parse_source
 from ..pair_options import PairOptions
 from .distortions.base import Distortion, Material
 from .interruption import interruptible, raise_if_interrupted
+from .judges import JUDGES
 from .new_folder import new_folder
 from .pair_record import Sources, pairs_summary, write_record
 from .pairs import JNDPairGenerator
@@ -99,8 +100,7 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
     """
     folder = Path(options.output_dir).resolve()
     needed = needed_material(options.distortions)
-    if options.report is not None and options.noise is None:
-        raise ValueError("--report needs --noise, as the judge is calibrated on it")
+    _check_report(options)
     with new_folder(folder, overwrite=options.overwrite) as unfinished, interruptible():
         sources, notes = load_sources(options)
         selection = make_distortions(
@@ -111,8 +111,10 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
             accept=lambda distortion: _generator([[distortion]], options),
         )
         notes += [f"without {name}: {reason}" for name, reason in selection.left_out.items()]
-        used = {one.material for chain in selection.chains for one in chain}
-        notes += [f"--{kind} was not needed" for kind in sources.material if kind not in used | needed]
+        used = needed | {one.material for chain in selection.chains for one in chain}
+        if options.report is not None:
+            used.add("noise")
+        notes += [f"--{kind} was not needed" for kind in sources.material if kind not in used]
         notes += _shared_speakers(sources)
         cache = unfinished / "cache"
         cache.mkdir()
@@ -125,11 +127,23 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
         if options.report is not None:
             from .pair_report import write_report
 
-            notes += write_report(pairs, sources, unfinished / "report", options)
+            try:
+                notes += write_report(pairs, sources, unfinished / "report", options)
+            except Exception as error:  # Whatever a judge stumbles over: the pairs took hours, and are right.
+                notes.append(f"no report: {error}")
         result = GeneratedPairs(folder, pairs_summary(pairs), skipped, notes)
         write_record(unfinished, pairs, options, sources, selection, command, skipped)
         shutil.rmtree(cache)
     return result
+
+
+def _check_report(options: PairOptions) -> None:
+    if options.report is None:
+        return
+    if options.noise is None:
+        raise ValueError("--report needs --noise, as the judge is calibrated on it")
+    if options.report not in JUDGES:
+        raise ValueError(f"--report: there is no judge {options.report!r}; there are {', '.join(JUDGES)}")
 
 
 def load_sources(options: PairOptions) -> tuple[Sources, list[str]]:

@@ -89,7 +89,7 @@ def write_record(
         "fingerprint": pairs._fingerprint,
     }
     (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_readme(record, pairs_summary(pairs), options), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(record, pairs_summary(pairs), options, folder), encoding="utf-8")
 
 
 def _clips(pairs: datasets.Dataset) -> int:
@@ -144,7 +144,7 @@ def _describe(distortion: Distortion) -> dict[str, Any]:
     }
 
 
-def _readme(record: Mapping[str, Any], summary: str, options: PairOptions) -> str:
+def _readme(record: Mapping[str, Any], summary: str, options: PairOptions, folder: Path) -> str:
     # The list of files keeps load_dataset from taking the WAV files of the preview for the dataset.
     files = "configs:\n- config_name: default\n  data_files: data/*.parquet\n" if options.format == "parquet" else ""
     load = "load_dataset(FOLDER)" if options.format == "parquet" else "load_from_disk(FOLDER)"
@@ -156,7 +156,7 @@ def _readme(record: Mapping[str, Any], summary: str, options: PairOptions) -> st
         ["+".join(one["name"] for one in chain), ", ".join(f"{_range(one)} {one['unit']}".rstrip() for one in chain)]
         for chain in record["distortions"]
     ]
-    further = {"preview/index.html": options.preview, "report/report.md": options.report}
+    further = [path for path in ("preview/index.html", "report/report.md") if (folder / path).is_file()]
     lines = [
         f"---\ntags:\n- audio\n- speech-quality\n{files}---",
         "# JND pairs of speech\n",
@@ -164,7 +164,7 @@ def _readme(record: Mapping[str, Any], summary: str, options: PairOptions) -> st
         "A ladder is one excerpt of speech under one distortion, at several clearly different levels with two clips "
         "each that listeners can hardly tell apart. The columns are described by `jsqa_hf.jnd.JNDPairGenerator`; read "
         f"them by `datasets.{load}`. All that it takes to make them anew is in `{RECORD_NAME}`.\n",
-        *[f"See also [{path}]({path}).\n" for path, asked in further.items() if asked],
+        *[f"See also [{path}]({path}).\n" for path in further],
         "## Command\n",
         f"```\n{record['command'].replace('`', '')}\n```\n",
         "## Sources\n",

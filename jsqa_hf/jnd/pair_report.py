@@ -12,7 +12,7 @@ from ..pair_options import PairOptions
 from .calibration import calibrate
 from .distortions import AdditiveNoise
 from .excerpts import draw_speech
-from .judges import make_judge
+from .judges import MIN_DURATION_S, make_judge
 from .pair_record import Sources
 from .verification_report import plot_report, report_as_json, report_as_markdown
 from .verify import verify
@@ -27,16 +27,14 @@ def write_report(pairs: datasets.Dataset, sources: Sources, folder: Path, option
     The judge is calibrated on steps of the SNR, with some of the speech and the noise of the sources.
 
     Returns:
-        What could not be done, because a module is missing.
+        What of it could not be done, because a module is missing.
 
     Raises:
-        ValueError: If there is no such judge, or no noise.
+        ValueError: If no speech is long enough for the judge, or it refuses the speech that it is calibrated on.
+        ImportError: If the judge needs a module that is not installed.
     """
     assert options.report is not None
-    try:
-        judge = make_judge(options.report)
-    except ImportError as error:
-        return [f"no report: {error}"]
+    judge = make_judge(options.report)
     rng = np.random.default_rng(options.seed)
     rows = rng.permutation(len(sources.speech))
     utterances = []
@@ -46,9 +44,13 @@ def write_report(pairs: datasets.Dataset, sources: Sources, folder: Path, option
         except ValueError:
             # Unusable speech has been reported already.
             continue
+        if excerpt.samples.size < MIN_DURATION_S * options.sampling_rate:
+            continue
         utterances.append(excerpt.samples)
         if len(utterances) == UTTERANCES:
             break
+    if not utterances:
+        raise ValueError(f"no speech lasts {MIN_DURATION_S:g} s, which {judge.name} needs")
     noise = AdditiveNoise(sources.material["noise"])
     calibration = calibrate(judge, utterances, noise, options.sampling_rate, seed=options.seed)
     report = verify(pairs, judge, calibration, sample=options.report_sample, seed=options.seed)

@@ -130,6 +130,8 @@ def plot_report(report: VerificationReport, path: str | Path) -> None:
     axes = figure.subplots()
     for kind, colour, shift in (("positive", "tab:blue", 0.15), ("negative", "tab:red", -0.15)):
         chosen = [bin_ for bin_ in bins if bin_.kind == kind]
+        if not chosen:
+            continue
         heights = [names.index(bin_.distortion) + shift for bin_ in chosen]
         lows, medians, highs = (list(column) for column in zip(*(bin_.equivalent_db for bin_ in chosen), strict=True))
         axes.hlines(heights, lows, highs, color=colour)

@@ -18,6 +18,7 @@ import soundfile
 from jsqa_hf.jnd import generation
 from jsqa_hf.jnd.generation import generate_pairs
 from jsqa_hf.jnd.interruption import interruptible, raise_if_interrupted
+from jsqa_hf.jnd.judges import Judge
 from jsqa_hf.jnd.new_folder import new_folder
 from jsqa_hf.pair_options import PairOptions
 
@@ -236,6 +237,53 @@ def test_a_judge_that_is_not_installed_does_not_spoil_the_pairs(
     monkeypatch.setattr("jsqa_hf.jnd.pair_report.make_judge", missing)
     assert generate_pairs(options(report="pesq", limit=1)).notes == ["no report: pesq is not installed"]
     assert len(rows(tmp_path / "pairs")["seed"]) == 1
+
+
+class LoudnessJudge(Judge):
+    """Stands in for those that have to be installed."""
+
+    name = "pesq"
+    sampling_rate = 16000
+
+    def _measure(self, first: Any, second: Any) -> float:
+        return float(np.abs(first - second).mean())
+
+
+def test_speech_too_short_for_the_judge_is_not_used_for_its_calibration(
+    options: Any, speech_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jsqa_hf.jnd.pair_report.make_judge", lambda name: LoudnessJudge())
+    speech = tmp_path / "speech"
+    speech.mkdir()
+    long, short = sorted(speech_folder.glob("*.flac"))[:2]
+    (speech / long.name).write_bytes(long.read_bytes())
+    soundfile.write(speech / "short.wav", soundfile.read(short)[0][:3200], 16000)
+    made = generate_pairs(
+        options(speech=str(speech), distortions=["clipping"], duration_s=None, levels=1, report="pesq")
+    )
+    assert not [note for note in made.notes if "no report" in note or "not needed" in note]
+    assert (made.folder / "report" / "report.json").is_file()
+    assert "report/report.md" in (made.folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, AssertionError])
+def test_a_report_that_fails_does_not_cost_the_pairs(
+    options: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(self: Judge, *_: Any) -> float:
+        raise error("no speech found")
+
+    monkeypatch.setattr("jsqa_hf.jnd.pair_report.make_judge", lambda name: LoudnessJudge())
+    monkeypatch.setattr(LoudnessJudge, "_measure", fail)
+    made = generate_pairs(options(report="pesq", limit=1))
+    assert made.notes == ["no report: no speech found"]
+    assert len(rows(made.folder)["seed"]) == 1
+    assert "report/report.md" not in (made.folder / "README.md").read_text()
+
+
+def test_a_judge_that_there_is_not_is_told_before_anything_is_made(options: Any) -> None:
+    with pytest.raises(ValueError, match="--report: there is no judge 'ear'; there are zimtohrli, pesq, visqol"):
+        generate_pairs(options(report="ear"))
 
 
 @pytest.mark.slow
