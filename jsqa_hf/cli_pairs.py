@@ -72,7 +72,7 @@ def run_pairs(arguments: argparse.Namespace) -> int:
         made = generate_pairs(options, ["jsqa", *sys.argv[1:]])
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise UsageError(one_line(error)) from error
-    for line in [*made.notes, *(f"left out: {reason}" for reason in made.skipped.values())]:
+    for line in [*made.notes, *(f"left out: {reason}" for reason in dict.fromkeys(made.skipped.values()))]:
         complain(printable(line))
     print(f"{printable(str(made.folder))}: {made.summary}")
     return 0

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     (options,) = parse_arguments((PairOptions,), words)
     made = generate_pairs(options, ["python", "training_scripts/generate_jnd_pairs.py", *words])
-    for line in [*made.notes, *(f"left out: {reason}" for reason in made.skipped.values())]:
+    for line in [*made.notes, *(f"left out: {reason}" for reason in dict.fromkeys(made.skipped.values()))]:
         print(line, file=sys.stderr)
     print(f"{made.folder}: {made.summary}")
     return 0

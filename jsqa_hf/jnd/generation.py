@@ -37,7 +37,7 @@ class GeneratedPairs:
     Attributes:
         folder: Where it lies.
         summary: One line: how much there is, of what.
-        skipped: Why ladders were left out, by `speech_id`.
+        skipped: Why ladders were left out, by `content_id`.
         notes: What else the user should know, one line each.
     """
 
@@ -53,7 +53,7 @@ class LadderMaker:
     Args:
         generator: Makes the ladders.
         utterances: Number of rows after which the same speech follows again, as the next repetition.
-        skip: Give a row with nothing but `speech_id` and the reason in the column `error` instead of raising.
+        skip: Give a row with nothing but `content_id` and the reason in the column `error` instead of raising.
     """
 
     def __init__(self, generator: JNDPairGenerator, utterances: int, skip: bool) -> None:
@@ -81,7 +81,8 @@ class LadderMaker:
         except ValueError as error:
             if not self.skip:
                 raise ValueError(f"{error}. Speech that cannot be used is left out with --on-error skip") from error
-            return {**dict.fromkeys(self.features), "speech_id": str(batch["speech_id"][0]), _ERROR: str(error)}
+            content_id = self.generator.content_id(batch["speech_id"][0], batch["repetition"][0])
+            return {**dict.fromkeys(self.features), "content_id": content_id, _ERROR: str(error)}
         return {**{column: values[0] for column, values in made.items()}, _ERROR: None}
 
 
@@ -254,7 +255,7 @@ def _make_pairs(
         desc="Generating JND pairs",
     )
     errors = pairs[_ERROR][:]
-    skipped = {pairs[index]["speech_id"]: error for index, error in enumerate(errors) if error is not None}
+    skipped = {pairs[index]["content_id"]: error for index, error in enumerate(errors) if error is not None}
     if len(skipped) and all(error is not None for error in errors):
         raise ValueError(f"no speech could be used; the last one: {list(skipped.values())[-1]}")
     if skipped:

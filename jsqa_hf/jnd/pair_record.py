@@ -72,7 +72,7 @@ def write_record(
         pairs: What was made.
         options, sources, selection: Of what.
         command: Words of the command line.
-        skipped: Why ladders were left out, by `speech_id`.
+        skipped: Why ladders were left out, by `content_id`.
     """
     record = {
         "command": shlex.join(command),
@@ -176,7 +176,7 @@ def _readme(record: Mapping[str, Any], summary: str, options: PairOptions, folde
     if record["skipped"]:
         lines += [
             "\n## Left out\n",
-            markdown_table(["speech", "reason"], [list(item) for item in record["skipped"].items()]),
+            markdown_table(["ladder", "reason"], [list(item) for item in record["skipped"].items()]),
         ]
     return "\n".join(lines) + "\n"
 

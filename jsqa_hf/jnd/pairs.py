@@ -161,6 +161,11 @@ class JNDPairGenerator:
         self.sampling_rate = sampling_rate
         self.encoding = encoding
 
+    def content_id(self, speech_id: Any, repetition: int) -> str:
+        """Name of a ladder in this epoch, see the column `content_id`."""
+        epoch = f"{self.epoch}." if self.epoch else ""
+        return f"{speech_id}#{epoch}{repetition}"
+
     def set_epoch(self, epoch: int) -> None:
         """Make other pairs of the same speech from now on."""
         self.epoch = epoch
@@ -228,9 +233,8 @@ class JNDPairGenerator:
             "chain": [link.provenance() for link in links],
             "clip_gain_db": levelled.gains_db,
         }
-        epoch = f"{self.epoch}." if self.epoch else ""
         return {
-            "content_id": f"{speech_id}#{epoch}{repetition}",
+            "content_id": self.content_id(speech_id, repetition),
             "clips": [self._encode(clip) for clip in levelled.clips],
             "distortion": varied.distortion.name,
             "chain": "+".join(link.distortion.name for link in links),

@@ -75,12 +75,15 @@ def make_distortions(
         texts: See `parse_distortions`.
         material: Recordings at hand.
         options: Further arguments by name of the distortion.
-        sampling_rate: At which each of `all` is tried, in Hz.
+        sampling_rate: At which each is tried at both ends of its range, in Hz; of those that need recordings, only
+            the ones of `all`.
         accept: Raises a ValueError for those of `all` that are not wanted.
 
     Raises:
-        ValueError: As `parse_distortions`; or if recordings are missing, or a range is out of order.
+        ValueError: As `parse_distortions`; or if recordings are missing, a range is out of order, or an end of it
+            cannot be had at this sampling rate.
         ImportError: If a module is missing that a distortion needs.
+        RuntimeError: If an encoder is missing.
     """
     options = options or {}
     chains: list[list[Distortion]] = []
@@ -97,7 +100,12 @@ def make_distortions(
                 else:
                     chains.append([distortion])
         else:
-            chains.append([_make(one, material, options) for one in chosen])
+            chain = [_make(one, material, options) for one in chosen]
+            for distortion in chain:
+                # Whether recordings can be used is seen when they are: among many, one may be bad.
+                if distortion.material is None:
+                    _try(distortion, sampling_rate)
+            chains.append(chain)
     if not chains:
         raise ValueError(f"none of the distortions can be used: {_joined(left_out)}")
     return Selection(chains, left_out)
@@ -158,14 +166,18 @@ def _make(
 
 
 def _try(distortion: Distortion, sampling_rate: int) -> None:
-    """Apply a distortion once, as some need an encoder that not every build of a library has."""
+    """Apply a distortion at both ends of its range.
+
+    Some need an encoder that not every build of a library has, or a higher sampling rate.
+    """
     rng = np.random.default_rng(0)
     # Syllables of noise: silence or a steady sound would not do for all.
     time = np.arange(sampling_rate) / sampling_rate
     speech = np.clip(np.sin(8 * np.pi * time), 0, None) * rng.standard_normal(time.size)
     speech *= 10 ** ((NOMINAL_LEVEL_DBOV - rms_level(speech)) / 20)
-    severity = distortion.severity_grid[0] if distortion.severity_grid else distortion.severity_range[0]
-    distortion.distort(speech, [severity], distortion.draw(rng, speech.size, sampling_rate), sampling_rate)
+    severities = distortion.severity_grid or distortion.severity_range
+    ends = [severities[0], severities[-1]]
+    distortion.distort(speech, ends, distortion.draw(rng, speech.size, sampling_rate), sampling_rate)
 
 
 def _joined(left_out: Mapping[str, str]) -> str:

@@ -100,11 +100,14 @@ def test_unusable_speech_is_named_and_stops_the_run(
 def test_unusable_speech_is_left_out_and_reported(
     options: Any, speech_with_a_bad_file: Path, tmp_path: Path, processes: int
 ) -> None:
-    made = generate_pairs(options(speech=str(speech_with_a_bad_file), on_error="skip", num_proc=processes))
-    assert list(made.skipped) == ["bad"] and "bad.wav" in made.skipped["bad"]
+    made = generate_pairs(
+        options(speech=str(speech_with_a_bad_file), on_error="skip", num_proc=processes, repetitions=2)
+    )
+    assert sorted(made.skipped) == ["bad#0", "bad#1"]
+    assert all("bad.wav" in reason for reason in made.skipped.values())
     pairs = datasets.load_from_disk(made.folder)
     assert "error" not in pairs.column_names
-    assert pairs["speech_id"][:] == sorted(file.stem for file in speech_with_a_bad_file.glob("*.flac"))
+    assert pairs["speech_id"][:] == 2 * sorted(file.stem for file in speech_with_a_bad_file.glob("*.flac"))
     assert json.loads((made.folder / "jsqa_pairs.json").read_text())["skipped"] == made.skipped
     assert "bad.wav" in (made.folder / "README.md").read_text()
 

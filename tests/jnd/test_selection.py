@@ -91,6 +91,14 @@ def test_all_leaves_out_what_is_not_accepted_or_fails_when_tried(monkeypatch: py
     assert {"clipping", "level"} <= {one.name for chain in selection.chains for one in chain}
 
 
+def test_a_range_that_the_sampling_rate_cannot_hold_is_told_before_it_is_used() -> None:
+    with pytest.raises(ValueError, match=r"'low-pass' at 7000 Hz .*severity_range .*8000 Hz"):
+        make_distortions("low-pass+mnru", {}, sampling_rate=8000)
+    selection = make_distortions("all low-pass[1000:3900]", {}, sampling_rate=8000)
+    assert {"low-pass", "telephone-band"} <= set(selection.left_out)
+    assert [one.severity_range for one in selection.chains[-1]] == [(1000, 3900)]
+
+
 def test_needed_material_is_that_of_the_named_ones() -> None:
     assert needed_material("reverberation+noise clipping") == {"rirs", "noise"}
     assert needed_material("all") == set()
