@@ -54,11 +54,6 @@ class Chain:
         self.samplers = samplers
 
     @property
-    def sets_level(self) -> bool:
-        """Whether the level of the result is part of the distortion."""
-        return any(distortion.sets_level for distortion in self.distortions)
-
-    @property
     def uses_level(self) -> bool:
         """Whether the level of the speech matters to any of the distortions."""
         return any(distortion.uses_level for distortion in self.distortions)

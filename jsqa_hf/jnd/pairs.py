@@ -73,7 +73,8 @@ class JNDPairGenerator:
             `growing_jnd`: see `LadderSampler`.
         duration_s: Length of the excerpts in seconds; shorter utterances, and all of them with `None`, stay whole.
         level_dbov: Level of the clips in dBov, or the range it is drawn from once per ladder. Ladders that would
-            exceed full scale get less, see `bring_to_level`. Distortions that set the level themselves keep theirs.
+            exceed full scale get less, see `bring_to_level`. Where the level itself is varied, clips keep theirs;
+            where a chain sets it once, all get that one.
         speech_level: How levels are measured, `"p56"` or `"rms"`.
         seed: Another seed gives other excerpts, noises, severities and levels.
         epoch: So does another epoch; `set_epoch` changes it.
@@ -222,7 +223,7 @@ class JNDPairGenerator:
                 gain_db = NOMINAL_LEVEL_DBOV - measure_speech(speech.samples, self.sampling_rate, self.speech_level)
             scaled = speech.samples if gain_db == 0 else speech.samples * 10 ** (gain_db / 20)
             clips, varied, links = chain.apply(scaled, chain_rng, self.sampling_rate)
-            level_dbov = None if chain.sets_level else level_rng.uniform(*self.level_range)
+            level_dbov = _level_set(links, varied, float(level_rng.uniform(*self.level_range)))
             levelled = bring_to_level(clips, level_dbov, self.sampling_rate, speech_level=self.speech_level)
         except ValueError as error:
             raise ValueError(f"no JND pairs for speech {speech_id!r}: {error}") from error
@@ -273,6 +274,13 @@ class JNDPairGenerator:
             buffer, pcm, self.sampling_rate, format=self.encoding.upper(), subtype="PCM_16", compression_level=level
         )
         return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _level_set(links: Sequence[Link], varied: Link, otherwise_dbov: float) -> float | None:
+    """Level that all clips are brought to, in dBov; None if the level is what is varied."""
+    if varied.distortion.sets_level:
+        return None
+    return next((link.severities[0] for link in links if link.distortion.sets_level), otherwise_dbov)
 
 
 def _noise_columns(links: Sequence[Link], clips: int) -> dict[str, Any]:

@@ -93,6 +93,22 @@ def test_distortions_that_set_the_level_keep_it(speech: datasets.Dataset) -> Non
         np.testing.assert_allclose(np.array(levels_dbov) - severities, -26.0, atol=1e-4)
 
 
+def test_the_loudness_tells_nothing_where_a_chain_sets_the_level_once(speech: datasets.Dataset) -> None:
+    generator = JNDPairGenerator(distortions=[[make_distortion("level"), make_distortion("clipping")]])
+    batch = {key: [value[0]] * 12 for key, value in speech[:1].items()} | {"repetition": list(range(12))}
+    output = generator(batch)
+    assert set(output["distortion"]) == {"level", "clipping"}
+    for varied, levels_dbov, provenance in zip(
+        output["distortion"], output["level_dbov"], output["provenance"], strict=True
+    ):
+        (set_dbov, *others_dbov) = json.loads(provenance)["chain"][0]["severity"]
+        if varied == "clipping":
+            assert not others_dbov
+            np.testing.assert_allclose(levels_dbov, set_dbov, atol=1e-4)
+        else:
+            assert np.ptp(levels_dbov) > 4
+
+
 def test_rows_of_other_distortions_go_through_map_and_disk(
     speech: datasets.Dataset, noise: datasets.Dataset, tmp_path: Any
 ) -> None:

@@ -78,7 +78,8 @@ class Distortion(ABC):
         severity_grid: See above; None if the severity is continuous.
         discrete: True if severities between those of the grid do not exist (the bit rates of a codec).
         worse: Which end of the severity is the worse one.
-        sets_level: True if the level of the result is the point of it, so that clips are not brought to one level.
+        sets_level: True if the level of the result is the point of it. The severity is that level in dBov: where it is
+            varied clips keep their levels, and where it is not all are brought to it.
         uses_level: False if another level of the speech changes nothing but the level of the result.
         single_precision: True if speech in float32 is as good as in float64.
         material: What recordings it needs: rows of `noise`, `talkers` or `rirs` as first argument; None for none.
