@@ -17,8 +17,8 @@ from ..pair_options import PairOptions
 from .distortions.base import Distortion, Material
 from .interruption import interruptible, raise_if_interrupted
 from .judges import JUDGES
-from .new_folder import new_folder
-from .pair_record import Sources, pairs_summary, write_record
+from .new_folder import RECORD_NAME, new_folder
+from .pair_record import Sources, pairs_summary, rirs_used, write_record
 from .pairs import JNDPairGenerator
 from .selection import make_distortions, needed_material
 
@@ -120,6 +120,7 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
         cache = unfinished / "cache"
         cache.mkdir()
         pairs, skipped = _make_pairs(sources.speech, _generator(selection.chains, options), options, cache)
+        notes += _unused_rirs(pairs, sources)
         save(pairs, unfinished, options.format, options.num_shards)
         if options.preview:
             from .preview import write_preview
@@ -233,6 +234,18 @@ def _shared_speakers(sources: Sources) -> list[str]:
         if shared
         else []
     )
+
+
+def _unused_rirs(pairs: datasets.Dataset, sources: Sources) -> list[str]:
+    if "rirs" not in sources.material:
+        return []
+    count = len(sources.material["rirs"])
+    return [
+        f"{name} was made with {len(used)} of {count} room impulse responses ({RECORD_NAME} names them); one that "
+        "cannot be brought to the whole range of the severity is never used"
+        for name, used in rirs_used(pairs).items()
+        if len(used) < count
+    ]
 
 
 def _make_pairs(

@@ -56,6 +56,16 @@ def pairs_summary(pairs: datasets.Dataset) -> str:
     return f"{text}; SNR " + ", ".join(f"{low:.0f} to {high:.0f} dB: {share:.0%}" for low, high, share in bins)
 
 
+def rirs_used(pairs: datasets.Dataset) -> dict[str, dict[str, int]]:
+    """Number of ladders by distortion of measured rooms and `rir_id`."""
+    used: dict[str, Counter[str]] = {}
+    for provenance in pairs["provenance"]:
+        for link in json.loads(provenance)["chain"]:
+            if "rir_id" in link:
+                used.setdefault(link["distortion"], Counter())[link["rir_id"]] += 1
+    return {name: dict(sorted(counts.items())) for name, counts in sorted(used.items())}
+
+
 def write_record(
     folder: Path,
     pairs: datasets.Dataset,
@@ -86,6 +96,7 @@ def write_record(
         "hours": round(_hours(pairs), 6),
         "ladders_by_distortion": dict(sorted(Counter(pairs["distortion"]).items())),
         "skipped": dict(skipped),
+        "rirs_used": rirs_used(pairs) if "rirs" in sources.material else {},
         "fingerprint": pairs._fingerprint,
     }
     (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

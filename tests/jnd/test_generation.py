@@ -216,6 +216,20 @@ def test_talkers_that_are_the_speakers_are_mentioned(options: Any, speech_folder
     assert any("compete with themselves" in note for note in made.notes)
 
 
+def test_rooms_that_cannot_be_used_are_told(options: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "rirs"
+    folder.mkdir()
+    time = np.arange(12000) / 16000
+    tail = np.random.default_rng(0).standard_normal(time.size) * 10 ** (-3 * time / 0.5)
+    for name, direct in (("near", 90.0), ("far", 5.0)):
+        soundfile.write(folder / f"{name}.wav", np.concatenate([[direct], tail]) / 100, 16000)
+    made = generate_pairs(options(distortions=["reverberation"], noise=None, rirs=str(folder)))
+    assert len(made.notes) == 1
+    assert "reverberation was made with 1 of 2 room impulse responses (jsqa_pairs.json names" in made.notes[0]
+    record = json.loads((made.folder / "jsqa_pairs.json").read_text())
+    assert record["rirs_used"] == {"reverberation": {"far": 6}}
+
+
 def test_older_names_of_levels_and_snrs_still_count(options: Any) -> None:
     made = generate_pairs(
         options(distortions=["noise"], snr_min=10, snr_max=30, level_dbov_min=-32, level_dbov_max=-20, repetitions=3)

@@ -79,8 +79,10 @@ class _MeasuredRoom(Distortion):
     def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
         """Draw an impulse response that can be brought to all severities.
 
-        Provenance: `rir_id`, `room`, and `t60_s`, the reverberation time of the response as it was measured, which
-        scaling does not change, as the late sound decays as before.
+        Those that cannot are passed over, so that only few of the rooms at hand may be heard; `jsqa pairs` tells of it.
+
+        Provenance: `rir_id`, `room`, and `rir_t60_s`, the reverberation time of the response as it was recorded. That
+        of the scaled one can be another, as it is measured from 5 dB of decay on.
 
         Raises:
             ValueError: If a response cannot be read, or none of 16 is suitable: too noisy for a reverberation time,
@@ -103,7 +105,7 @@ class _MeasuredRoom(Distortion):
             except ValueError as error:
                 refused = f"{row['rir_id']!r}: {error}"
                 continue
-            return Draw(response, {"rir_id": str(row["rir_id"]), "room": str(row["room"]), "t60_s": t60_s})
+            return Draw(response, {"rir_id": str(row["rir_id"]), "room": str(row["room"]), "rir_t60_s": t60_s})
         raise ValueError(
             f"{self.name}: no suitable room impulse response among {min(MAX_DRAWS, len(rows))}; the last one was "
             f"{refused}. Remove such responses, or raise the lower end of the severity range {self.severity_range}"

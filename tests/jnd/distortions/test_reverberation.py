@@ -107,7 +107,7 @@ def test_provenance_names_the_response_and_its_reverberation_time(name: str) -> 
     distortion = make_distortion(name, {"rirs": [measured_room(t60_s=0.7)]})
     provenance = distortion.draw(np.random.default_rng(0), 1000, 16000).provenance
     assert provenance["rir_id"] == "rir0" and provenance["room"] == "office"
-    assert provenance["t60_s"] == pytest.approx(0.7, rel=0.05)
+    assert provenance["rir_t60_s"] == pytest.approx(0.7, rel=0.05)
 
 
 def test_a_response_at_another_rate_in_a_file_will_do(tmp_path: Path) -> None:
