@@ -22,11 +22,12 @@ __all__ = ["FLOOR_DBOV", "SpeechActivity", "find_active_level"]
 TIME_CONSTANT_S = 0.03
 HANGOVER_S = 0.2
 MARGIN_DB = 15.9
-THRESHOLD_RATIO = 2.0
 
-# Exponent of the lowest threshold, relative to the RMS amplitude: 18 dB below it, so more than the margin below any
-# active level that can come out (the active level is never below the RMS level).
-_LOWEST_EXPONENT = -3
+# Relative to the RMS amplitude: more than the margin below any active level, which is never below the RMS level.
+_LOWEST_THRESHOLD_DB = -18.0
+# P.56 has thresholds 6 dB apart and interpolates; here the step that holds the result is halved so many times.
+_THRESHOLD_STEP_DB = 6.0
+_BISECTIONS = 10
 
 # The envelope changes within tens of milliseconds, so it is followed from millisecond to millisecond.
 _ENVELOPE_RATE = 1000
@@ -109,27 +110,22 @@ def find_active_level(envelope: NDArray[np.float64], hangover: int) -> tuple[flo
         hangover: how many values longer the signal counts as active.
 
     Returns:
-        Active level and threshold in dB relative to the RMS level, found by interpolating linearly between two
-        thresholds a factor of 2 apart. Where no threshold fits (a click in silence), the highest one that the envelope
-        reaches and the level there.
+        Active level and threshold in dB relative to the RMS level. The threshold is found to within 0.006 dB, from
+        below; where none fits (a click in silence), it is the highest one that the envelope reaches.
     """
-    previous: tuple[float, float, float] | None = None
-    exponent = _LOWEST_EXPONENT
-    while True:
-        threshold = THRESHOLD_RATIO**exponent
-        active = _active_values(envelope, threshold, hangover)
-        if active == 0:
-            return previous[:2] if previous else (0.0, 0.0)
-        level_db, threshold_db = 10 * math.log10(envelope.size / active), 20 * math.log10(threshold)
-        surplus_db = level_db - threshold_db - MARGIN_DB
-        if surplus_db <= 0 and previous:
-            fraction = previous[2] / (previous[2] - surplus_db)
-            return (
-                previous[0] + fraction * (level_db - previous[0]),
-                previous[1] + fraction * (threshold_db - previous[1]),
-            )
-        previous = level_db, threshold_db, surplus_db
-        exponent += 1
+
+    def level_above(threshold_db: float) -> float:
+        active = _active_values(envelope, 10 ** (threshold_db / 20), hangover)
+        return 10 * math.log10(envelope.size / active) if active else -math.inf
+
+    threshold_db, step_db = _LOWEST_THRESHOLD_DB, _THRESHOLD_STEP_DB
+    while level_above(threshold_db + step_db) >= threshold_db + step_db + MARGIN_DB:
+        threshold_db += step_db
+    for _ in range(_BISECTIONS):
+        step_db /= 2
+        if level_above(threshold_db + step_db) >= threshold_db + step_db + MARGIN_DB:
+            threshold_db += step_db
+    return level_above(threshold_db), threshold_db
 
 
 def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:

@@ -79,7 +79,7 @@ class _MeasuredRoom(Distortion):
     def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
         """Draw an impulse response that can be brought to all severities.
 
-        Those that cannot are passed over, so that only few of the rooms at hand may be heard; `jsqa pairs` tells of it.
+        Those that cannot are passed over, so that only few of the rooms at hand may be used; `jsqa pairs` tells.
 
         Provenance: `rir_id`, `room`, and `rir_t60_s`, the reverberation time of the response as it was recorded. That
         of the scaled one can be another, as it is measured from 5 dB of decay on.
