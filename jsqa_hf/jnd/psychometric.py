@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, xlogy
+from scipy.special import expit, logit, xlogy
 from scipy.stats import binomtest
 
 # Our choice: largest rate of guesses or lapses that is fitted, so that the curve rises.
@@ -58,9 +58,12 @@ class PsychometricCurve:
         return self.guess + (1 - self.guess - self.lapse) * core
 
     def change_at(self, share: float) -> float:
-        """Change that a share of all answers calls different; NaN where the curve does not reach it."""
+        """Change that a share of all answers calls different.
+
+        Infinite above the share that hears everything, minus infinite below that of the guesses.
+        """
         core = (share - self.guess) / (1 - self.guess - self.lapse)
-        return self.centre + self.width * float(np.log(core / (1 - core))) if 0 < core < 1 else float("nan")
+        return self.centre + self.width * float(logit(min(max(core, 0.0), 1.0)))
 
 
 def answer_shares(changes: Sequence[float], different: Sequence[int], edges: Sequence[float]) -> list[AnswerShare]:
@@ -167,7 +170,7 @@ def bootstrap_changes(
         seed: Of the resampling.
 
     Returns:
-        Interval by share; its bounds are NaN where more than a tenth of the resampled curves do not reach the share.
+        Interval by share; a bound is infinite where that many of the resampled curves do not reach the share.
     """
     x, y = _checked_answers(changes, different)
     whole = fit_psychometric_curve(changes, different, guess=guess, lapse=lapse)
@@ -179,16 +182,9 @@ def bootstrap_changes(
         index = rng.integers(x.size, size=x.size)
         curve, _ = _fit(x[index], y[index], start, rates)
         points.append([curve.change_at(share) for share in shares])
-    table = np.array(points).T
-    return {share: _percentiles(column) for share, column in zip(shares, table, strict=True)}
-
-
-def _percentiles(column: NDArray[np.float64]) -> tuple[float, float]:
-    reached = column[np.isfinite(column)]
-    if reached.size < 0.9 * column.size:
-        return float("nan"), float("nan")
-    low, high = np.percentile(reached, [2.5, 97.5])
-    return float(low), float(high)
+    # Of order statistics, as some may be infinite.
+    bounds = np.percentile(points, [2.5, 97.5], axis=0, method="nearest").T
+    return {share: (float(low), float(high)) for share, (low, high) in zip(shares, bounds, strict=True)}
 
 
 def _checked_answers(

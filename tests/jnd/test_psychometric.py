@@ -52,7 +52,7 @@ def test_without_rates_it_is_the_logistic_regression_of_newton() -> None:
 
 def test_a_share_beyond_the_rates_is_never_reached() -> None:
     curve = PsychometricCurve(5.0, 1.0, guess=0.1, lapse=0.2, answers=1)
-    assert np.isnan([curve.change_at(0.05), curve.change_at(0.9)]).all()
+    assert [curve.change_at(share) for share in (0.05, 0.1, 0.8, 0.9)] == [-np.inf, -np.inf, np.inf, np.inf]
 
 
 def test_bootstrap_interval_holds_the_truth_and_is_reproducible() -> None:
@@ -64,7 +64,17 @@ def test_bootstrap_interval_holds_the_truth_and_is_reproducible() -> None:
     assert low < fit_psychometric_curve(changes, different, guess=0.0, lapse=0.05).change_at(0.5) < high
     assert 0.2 < high - low < 2.0
     assert first[0.5] == second[0.5]
-    assert np.isnan(first[0.999]).all()
+    assert first[0.999] == (np.inf, np.inf)
+
+
+def test_resamples_that_do_not_reach_a_share_widen_its_interval() -> None:
+    # Near the share that hears everything, some of the resampled curves stay below.
+    truth = PsychometricCurve(5.3, 1.8, 0.04, 0.15, answers=400)
+    rng = np.random.default_rng(0)
+    changes = rng.uniform(0, 14, 400)
+    different = (rng.random(400) < truth.probability(changes)).astype(int)
+    low, high = bootstrap_changes(changes.tolist(), different.tolist(), (0.83,), resamples=60)[0.83]
+    assert np.isfinite(low) and low < truth.change_at(0.83) and high == np.inf
 
 
 def test_bad_input_is_refused() -> None:
