@@ -36,7 +36,8 @@ class LadderSampler:
             by exactly one JND, both in either direction.
         partner_step: Difference for `"fixed"`, in the unit of the severity (a ratio on a logarithmic scale), at most
             one JND; 0 gives identical clips.
-        grid: Draw the first severity of each pair from these values only, instead of from all of the range.
+        grid: Draw the first severity of each pair from these values only, instead of from all of the range. The second
+            is nearer than asked for where the range has no room.
         discrete: Draw the second one from the grid, too: another value within the JND, or the same where there is
             none. Needs `partner="uniform"` or `"signed"`.
         worse: Which end of the severity is the worse one.
@@ -193,8 +194,11 @@ class LadderSampler:
         first = self.threshold.position(ladder[:, 0], growing=self.growing_jnd)
         differences = self._sample_differences(rng, self.levels)
         low, high = self.threshold.position(self.severity_range, growing=self.growing_jnd)
+        # No further than the range reaches on its longer side.
+        differences = np.minimum(differences, np.maximum(high - first, first - low))
         up = rng.random(self.levels) < 0.5
         # Where the range ends, the partner lies on the other side.
         up = np.where(first + differences > high, False, np.where(first - differences < low, True, up))
         second = np.where(up, first + differences, first - differences)
-        return self.threshold.value(np.sort(np.stack([first, second], axis=1), axis=1), growing=self.growing_jnd)
+        pairs = np.sort(np.stack([first, second], axis=1), axis=1)
+        return np.clip(self.threshold.value(pairs, growing=self.growing_jnd), *self.severity_range)

@@ -161,3 +161,11 @@ def test_no_pair_reaches_into_a_jump_or_across_it(partner: Any, grid: Any) -> No
 def test_a_range_without_a_place_beside_the_jumps_is_refused() -> None:
     with pytest.raises(ValueError, match=r"between 20 and 30 dB the sound changes.* up to 20 or one from 30 on"):
         LadderSampler(PLAIN, (19.0, 31.0), 1, "at_threshold", jumps=((20.0, 30.0),))
+
+
+@pytest.mark.parametrize("partner", ["uniform", "at_threshold"])
+@pytest.mark.parametrize("threshold", [PLAIN, CUT_OFF])
+def test_partners_of_a_grid_stay_within_a_narrow_range(threshold: Threshold, partner: Any) -> None:
+    ladders = many(LadderSampler(threshold, (10.0, 11.5), 1, partner, grid=(10.6,)), 200)
+    assert ladders.min() >= 10 and ladders.max() <= 11.5
+    assert np.ptp(ladders, axis=2).max() > 0.5
