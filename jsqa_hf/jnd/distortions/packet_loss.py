@@ -73,24 +73,22 @@ class _Loss(Distortion):
     ) -> list[Distorted]:
         """See `Distortion.distort`. The number of lost packets is the loss rate times the number of all, rounded.
 
-        Of rates within one JND of each other it is rounded so that what is lost is within one JND, too: one packet of
-        a short clip is more than that.
+        Of a rate within one JND of a lower one it is that of the lower one and the difference rounded down, so that
+        what is lost is within one JND, too: one packet of a short clip can be more than that.
 
         Measured: `loss_percent`, the share of packets that were lost, and `mean_burst_packets`, the mean number of
         lost packets in a row (0 without loss).
         """
-        rounded: dict[float, int] = {}
-        losses = []
-        for percent in map(float, severities):
+        counts: dict[float, int] = {}
+        anchor = -np.inf
+        for percent in sorted(map(float, severities)):
             if not 0 <= percent <= 100:
                 raise ValueError(f"a loss rate must be from 0 to 100 %, got {percent:g}")
-            near = [other for other in rounded if self.threshold.jnds_between(other, percent) <= 1]
-            if near:
-                count = rounded[near[-1]] + int((percent - near[-1]) / 100 * draw.values.size)
-            else:
-                count = rounded[percent] = int(percent / 100 * draw.values.size + 0.5)
-            losses.append(self._lose(speech, count, draw.values, sampling_rate))
-        return losses
+            if self.threshold.jnds_between(anchor, percent) > 1 + 1e-9:
+                anchor = percent
+            more = int((percent - anchor) / 100 * draw.values.size)
+            counts[percent] = int(anchor / 100 * draw.values.size + 0.5) + more
+        return [self._lose(speech, counts[float(percent)], draw.values, sampling_rate) for percent in severities]
 
     def _lose(self, speech: NDArray[np.float64], count: int, order: NDArray[np.intp], sampling_rate: int) -> Distorted:
         lost = np.zeros(order.size, dtype=bool)
