@@ -26,9 +26,10 @@ _LFS_SUFFIXES = (".safetensors", ".0", ".bin", ".pt")
 
 @dataclass
 class Repository:
-    """One repository: whether it is private, and the files after each commit, newest last."""
+    """One repository: whether it is private, its branches, and the files after each commit to any, newest last."""
 
     private: bool
+    branches: set[str] = field(default_factory=lambda: {"main"})
     commits: list[tuple[str, str, dict[str, bytes]]] = field(default_factory=list)
 
     @property
@@ -158,6 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._tree(repository, "".join(f"{part}/" for part in folder))
             case [_, _] if not self._may_write(repo_id):
                 self._send(403, {"error": "no right to write"})
+            case ["branch", name]:
+                repository.branches.add(name)
+                self._send(200, {})
+            case ["preupload" | "commit", name] if name not in repository.branches:
+                self._send(404, {"error": f"Invalid rev id: {name}"}, **{"X-Error-Code": "RevisionNotFound"})
             case ["preupload", _]:
                 modes = [
                     {"path": file["path"], "uploadMode": _mode(file["path"]), "shouldIgnore": False}

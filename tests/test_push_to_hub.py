@@ -211,6 +211,17 @@ def test_pushed_files_arrive_byte_for_byte(online: HubServer, checkpoint: Path):
     assert online.repositories[repo_id].files == {name: path.read_bytes() for name, path in files.items()}
 
 
+def test_a_branch_is_made_before_the_run(online: HubServer, checkpoint: Path):
+    args = arguments(checkpoint, hub_revision="trial")
+    prepare_push(args)
+    assert args.hub_model_id == "tester/run"
+    assert online.repositories["tester/run"].branches == {"main", "trial"}
+    push_files(HfApi(endpoint=online.endpoint), "tester/run", files_to_push(checkpoint), "all", revision="trial")
+    online.failing["commit"] = 400
+    with pytest.raises(OSError, match=r"--repo_id tester/run --revision trial`"):
+        push_files(HfApi(endpoint=online.endpoint), "tester/run", files_to_push(checkpoint), "all", revision="trial")
+
+
 def test_a_push_that_fails_says_how_to_push_later(online: HubServer, checkpoint: Path):
     api = HfApi(endpoint=online.endpoint)
     repo_id = create_repository(api, "copy")

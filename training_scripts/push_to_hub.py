@@ -26,6 +26,7 @@ class PushArguments:
     folder: str = field(metadata={"help": "output folder of a training script"})
     repo_id: str = field(metadata={"help": "user/model"})
     private: bool = field(default=True, metadata={"help": "whether a new repository is private"})
+    revision: str | None = field(default=None, metadata={"help": "branch, made if it is not there; default: main"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments((PushArguments,), argv)
     files = files_to_push(Path(args.folder))
     api = HfApi()
-    repo_id = create_repository(api, args.repo_id, private=args.private)
-    push_files(api, repo_id, files, "Upload the run")
+    repo_id = create_repository(api, args.repo_id, private=args.private, revision=args.revision)
+    push_files(api, repo_id, files, "Upload the run", revision=args.revision)
     print(f"{api.endpoint}/{repo_id}")
 
 

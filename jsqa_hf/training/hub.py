@@ -34,7 +34,7 @@ def prepare_push(args: TrainingArguments) -> None:
 
     Args:
         args: of the run: `push_to_hub`, `hub_model_id` (default: name of the output folder), `hub_token`,
-            `hub_private_repo`, `hub_strategy`.
+            `hub_private_repo`, `hub_revision`, `hub_strategy`.
 
     Raises:
         ValueError: if it can't be pushed; the message says why, and what to do.
@@ -62,16 +62,18 @@ def _checked_repository(args: TrainingArguments) -> str:
             "and pickles are never pushed: choose end or every_save"
         )
     name = args.hub_model_id or Path(str(args.output_dir)).absolute().name
-    return create_repository(HfApi(token=args.hub_token), name, private=args.hub_private_repo)
+    api = HfApi(token=args.hub_token)
+    return create_repository(api, name, private=args.hub_private_repo, revision=args.hub_revision)
 
 
-def create_repository(api: HfApi, name: str, *, private: bool | None = True) -> str:
-    """Create a repository for a model unless it is there, and make sure that it can be written to.
+def create_repository(api: HfApi, name: str, *, private: bool | None = True, revision: str | None = None) -> str:
+    """Create a repository for a model, and a branch, unless they are there, and make sure they can be written to.
 
     Args:
         api: with the token, if that isn't the one of the environment.
         name: `user/model`, or `model` alone for the owner of the token.
         private: whether a new repository is private; None leaves it to the Hub.
+        revision: name of the branch; `main` if None.
 
     Returns:
         Its id, `user/model`.
@@ -95,6 +97,8 @@ def create_repository(api: HfApi, name: str, *, private: bool | None = True) -> 
             )
         repo_id = api.create_repo(name, private=private, exist_ok=True).repo_id
         _check_write(api, repo_id)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
     except HFValidationError as error:
         raise ValueError(f"{name!r} can't be the name of a repository ({error}): give another one") from error
     except HfHubHTTPError as error:
@@ -180,7 +184,8 @@ def push_files(
         folder = os.path.commonpath([str(path.parent) for path in files.values()])
         raise OSError(
             f"the model is saved in {folder}, but could not be pushed to {repo_id} ({_first_line(error)}): push it "
-            f"later with `python training_scripts/push_to_hub.py --folder {folder} --repo_id {repo_id}`"
+            f"later with `python training_scripts/push_to_hub.py --folder {folder} --repo_id {repo_id}"
+            f"{f' --revision {revision}' if revision else ''}`"
         ) from error
 
 
