@@ -46,8 +46,9 @@ class WindowRater(ABC):
 
     A clip of at most `window_s` is rated as it is. Longer audio is read block by block, in bounded memory, and rated
     in overlapping windows of that length (see `jsqa_hf.windows`). It gets the means over its windows, weighted by the
-    seconds of active speech (after ITU-T P.56, see `jsqa_hf.speech_activity`) that each stands for. Windows of digital
-    silence (see `SILENCE_DBFS`) are left out, as there is nothing in them to rate.
+    active speech that each stands for (after ITU-T P.56, with one threshold for the whole audio, see
+    `jsqa_hf.speech_activity`). Windows of digital silence (see `SILENCE_DBFS`) are left out, as there is nothing in
+    them to rate.
     """
 
     # Whether torchaudio resamples, which needs torch, or NumPy.
@@ -157,8 +158,8 @@ class WindowRater(ABC):
         Yields:
             Model inputs of shape (1, samples), and what `postprocess` needs to know about the window: `purpose`
             (`"summary"` or `"curve"`), `start_s` and `duration_s` in the audio, `cells` (start and end of what it
-            stands for), `speech_s` (seconds of active speech in its cells) and `speech_of_cells` (the same for each
-            cell), `read_s` (how much of the audio has been read; in the last window all), and `is_last`.
+            stands for), `activity` and `speech_s` (see `jsqa_hf.windows.Window`), `read_s` (how much of the audio has
+            been read; in the last window all), and `is_last`.
 
         Raises:
             ValueError, TypeError: see `SpeechQualityPipeline.__call__`.
@@ -192,7 +193,9 @@ class WindowRater(ABC):
             return None
         features = self.extract(window.samples, window.sampling_rate)
         values = features["input_values"]
-        if _is_silent(values):
+        # Before resampling, which makes a sound of the ends of a constant, and after it, where none may be left.
+        silence = 10 ** (SILENCE_DBFS / 20)
+        if window.peak < silence or (values.max() - values.min()) / 2 < silence:
             return None
         return {
             **features,
@@ -200,8 +203,8 @@ class WindowRater(ABC):
             "start_s": window.start_s,
             "duration_s": values.shape[-1] / self.sampling_rate,
             "cells": window.cells,
-            "speech_s": sum(window.speech_s),
-            "speech_of_cells": window.speech_s,
+            "activity": window.activity,
+            "speech_s": window.speech_s,
             "read_s": window.end_s,
         }
 
@@ -248,12 +251,6 @@ def _windows_of(stream: AudioStream, windower: Windower) -> Iterator[Window]:
                 f"lasts longer than {MAXIMUM_DURATION_S / 3600:.4g} hours; if it is a recording, cut it into parts"
             )
     yield from windower.finish()
-
-
-def _is_silent(input_values: Any) -> bool:
-    # Half of the swing instead of the peak: a constant offset makes no sound.
-    swing = (input_values.max() - input_values.min()) / 2
-    return bool(swing < 10 ** (SILENCE_DBFS / 20))
 
 
 def available_cores() -> int:

@@ -10,30 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .speech_activity import Activity
+
 __all__ = ["WeightedMean", "as_scores", "curve_of", "interval_ends", "mos_first", "steps_of", "unrated"]
 
 
 class WeightedMean:
     """Mean of what the model gives for windows, weighted by the speech that each stands for.
 
-    Where no window has speech, the weight is the length of its cell.
+    What is speech is told by one threshold for all, after ITU-T P.56, that is known in the end: until then there is a
+    sum for each threshold, so that memory doesn't grow with the number of windows. Where no window has speech, the
+    weight is the length of its cell.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, Any, Any]] = {"speech": (0.0, 0.0, 0.0), "time": (0.0, 0.0, 0.0)}
+        self._activity = Activity()
+        self._time_s = 0.0
+        # Of scores and variances: (thresholds, 2, outputs) and (2, outputs).
+        self._by_speech: Any = 0.0
+        self._by_time: Any = 0.0
 
     def add(self, output: Mapping[str, Any]) -> None:
-        """Add a window: `scores` and `variances`, arrays of shape (1, outputs), `speech_s` and `cells`."""
-        scores, variances = (np.asarray(output[key][0], np.float64) for key in ("scores", "variances"))
+        """Add a window: `scores` and `variances`, arrays of shape (1, outputs), `activity` and `cells`."""
+        values = np.stack([np.asarray(output[key][0], np.float64) for key in ("scores", "variances")])
         length_s = sum(end - start for start, end in output["cells"])
-        for kind, weight in (("speech", output["speech_s"]), ("time", length_s)):
-            total, of_scores, of_variances = self._sums[kind]
-            self._sums[kind] = total + weight, of_scores + weight * scores, of_variances + weight * variances
+        self._activity += output["activity"]
+        self._by_speech = self._by_speech + output["activity"].counts[:, None, None] * values
+        self._time_s += length_s
+        self._by_time = self._by_time + length_s * values
 
     @property
     def is_empty(self) -> bool:
         """Whether no window was added."""
-        return not any(total for total, _, _ in self._sums.values())
+        return self._time_s == 0
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean scores and mean variances, (outputs,) each.
@@ -41,10 +50,12 @@ class WeightedMean:
         Raises:
             ValueError: no window was added.
         """
-        for total, scores, variances in self._sums.values():
-            if total > 0:
-                return scores / total, variances / total
-        raise ValueError("there is nothing to rate: no window was added")
+        if self.is_empty:
+            raise ValueError("there is nothing to rate: no window was added")
+        threshold = self._activity.threshold
+        active = self._activity.counts[threshold]
+        scores, variances = self._by_speech[threshold] / active if active else self._by_time / self._time_s
+        return scores, variances
 
 
 def interval_ends(
@@ -109,7 +120,7 @@ def curve_of(
     """Quality over time, with a step for every `step_s`.
 
     Args:
-        rated: windows of a curve (`cells` and `speech_of_cells`), each with its scores.
+        rated: windows of a curve (`cells` and `speech_s`), each with its scores.
         names: of the outputs of the model.
         step_s: length of a step in seconds.
         whole_s: length of the audio in seconds.
@@ -130,7 +141,7 @@ def curve_of(
 def unrated(cells: Sequence[tuple[float, float]], names: Sequence[str]) -> list[dict[str, Any]]:
     """Steps without anything to rate, see `curve_of`."""
     nothing = {f"{name}{ending}": None for name in mos_first(names) for ending in ("", "_low", "_high")}
-    return steps_of({"cells": cells, "speech_of_cells": [0.0] * len(cells)}, nothing)
+    return steps_of({"cells": cells, "speech_s": [0.0] * len(cells)}, nothing)
 
 
 def steps_of(output: Mapping[str, Any], scores: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -138,5 +149,5 @@ def steps_of(output: Mapping[str, Any], scores: Mapping[str, Any]) -> list[dict[
     return [
         {"start_s": start, "end_s": end, **{name: scores[name] if speech_s else None for name in scores}}
         | {"speech_s": speech_s}
-        for (start, end), speech_s in zip(output["cells"], output["speech_of_cells"], strict=True)
+        for (start, end), speech_s in zip(output["cells"], output["speech_s"], strict=True)
     ]

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .recent_values import RecentValues
-from .speech_activity import SpeechActivity
+from .speech_activity import Activity, SpeechActivity
 from .streaming_resampler import StreamingResampler
 from .waveforms import MAXIMUM_CHANNELS, MAXIMUM_PEAK, pcm_to_float, to_mono
 
@@ -27,10 +27,6 @@ __all__ = ["CURVE_WINDOW_S", "Window", "Windower", "mix_to_mono"]
 CURVE_WINDOW_S = 4.0
 """Length of the windows of a curve. Our choice, see docs/long_audio.md: shorter ones make the curve noisier, longer
 ones hide short defects."""
-
-# Over what time the active speech level is measured that tells speech from pauses. Our choice: longer than the pauses
-# of a conversation, short enough to follow from one talker to another.
-_CONTEXT_S = 30.0
 
 # Our choice: below there is not even the band of a telephone, above no audio is sold. A damaged or malicious header
 # can give any rate, and with it turn a small file into days of audio.
@@ -51,7 +47,9 @@ class Window:
         sampling_rate: of the samples in Hz.
         start_s, end_s: where they lie in the audio, in seconds.
         cells: what the window stands for: one cell, or for a curve one for each step.
-        speech_s: seconds of active speech in each cell.
+        peak: largest magnitude in it before resampling, without its offset.
+        activity: of the cell of a `"summary"`: the threshold of speech is known when all has been heard.
+        speech_s: seconds of active speech in each cell of a `"curve"`, by the threshold of what was heard so far.
     """
 
     purpose: str
@@ -60,6 +58,8 @@ class Window:
     start_s: float
     end_s: float
     cells: tuple[tuple[float, float], ...]
+    peak: float = 0.0
+    activity: Activity = field(default_factory=Activity)
     speech_s: tuple[float, ...] = ()
 
 
@@ -138,7 +138,7 @@ class Windower:
         # The audio as it came, for as long as it may be short enough to be one window.
         self._head: list[NDArray[np.float32]] | None = []
         self._resampler: StreamingResampler | None = None
-        self._activity = SpeechActivity(sampling_rate, max(_CONTEXT_S, 2 * window_s, CURVE_WINDOW_S) + 2.0)
+        self._activity = SpeechActivity(sampling_rate, max(2 * window_s, CURVE_WINDOW_S) + 2.0)
         self._resampled = RecentValues(np.float32)
         self._next_summary = 0
         self._next_step = 0
@@ -178,7 +178,7 @@ class Windower:
             yield from self._last_curve_window()
         whole_s = len(samples) / self.sampling_rate
         window = Window("summary", samples, self.sampling_rate, 0.0, whole_s, ((0.0, whole_s),))
-        yield self._with_speech(window, 0.0)
+        yield self._measured(window)
 
     def _take(self, block: NDArray[np.float32]) -> Iterator[Window]:
         """Work on a block, or lay it aside while it isn't certain that it will be needed resampled."""
@@ -218,17 +218,19 @@ class Windower:
         samples = self._resampled[start:end].copy()
         return Window(purpose, samples, self.model_rate, start / self.model_rate, end / self.model_rate, tuple(cells))
 
-    def _with_speech(self, window: Window, context_s: float) -> Window:
-        """Add the seconds of speech; what counts as speech depends on the level from `context_s` on."""
-        seconds = self._activity.active_s(list(window.cells), context_s, window.end_s)
-        return replace(window, speech_s=tuple(seconds))
+    def _measured(self, window: Window) -> Window:
+        """Add its peak and its speech."""
+        peak = self._activity.peak(window.start_s, window.end_s)
+        if window.purpose == "summary":
+            return replace(window, peak=peak, activity=self._activity.within(*window.cells[0]))
+        return replace(window, peak=peak, speech_s=tuple(self._activity.active_s(*cell) for cell in window.cells))
 
     # Windows for the score of the whole
 
     def _summary_windows(self) -> Iterator[Window]:
         while self._resampled.end >= self._next_summary + self._length:
             if self._held is not None:
-                yield self._with_speech(self._held, self._held.start_s)
+                yield self._measured(self._held)
             start, self._next_summary = self._next_summary, self._next_summary + self._hop
             covered_s = (start + (self._length + self._hop) / 2) / self.model_rate
             self._held = self._cut("summary", start, start + self._length, [(self._covered_s, covered_s)])
@@ -238,15 +240,12 @@ class Windower:
         whole_s = self.duration_s
         if self._held is not None and self._next_summary - self._hop + self._length == self._resampled.end:
             # The audio ends with a window, which then stands for all that is left.
-            yield self._with_speech(
-                replace(self._held, cells=((self._held.cells[0][0], whole_s),)), self._held.start_s
-            )
+            yield self._measured(replace(self._held, cells=((self._held.cells[0][0], whole_s),)))
             return
         if self._held is not None:
-            yield self._with_speech(self._held, self._held.start_s)
+            yield self._measured(self._held)
         start = max(0, self._resampled.end - self._length)
-        last = self._cut("summary", start, self._resampled.end, [(self._covered_s, whole_s)])
-        yield self._with_speech(last, last.start_s)
+        yield self._measured(self._cut("summary", start, self._resampled.end, [(self._covered_s, whole_s)]))
 
     # Windows for quality over time
 
@@ -260,8 +259,7 @@ class Windower:
             while self._step_start(self._next_step, step_s) == start:
                 cells.append((self._next_step * step_s, (self._next_step + 1) * step_s))
                 self._next_step += 1
-            window = self._cut("curve", start, start + self._curve_length, cells)
-            yield self._with_speech(window, max(0.0, window.end_s - _CONTEXT_S))
+            yield self._measured(self._cut("curve", start, start + self._curve_length, cells))
 
     def _last_curve_window(self) -> Iterator[Window]:
         if self._step_s is None:
@@ -273,5 +271,5 @@ class Windower:
             (step * self._step_s, min((step + 1) * self._step_s, whole_s)) for step in range(self._next_step, steps)
         ]
         if cells:
-            window = self._cut("curve", max(0, self._resampled.end - self._curve_length), self._resampled.end, cells)
-            yield self._with_speech(window, max(0.0, window.end_s - _CONTEXT_S))
+            start = max(0, self._resampled.end - self._curve_length)
+            yield self._measured(self._cut("curve", start, self._resampled.end, cells))

@@ -28,6 +28,7 @@ from jsqa_hf.comparison import Comparer, Comparison, compare, load_comparer
 from jsqa_hf.comparison_formats import as_text
 from jsqa_hf.jnd_matrix import ProjectedFiles, find_outliers, jnd_rows, project_files
 from jsqa_hf.scoring import NothingFound
+from jsqa_hf.speech_activity import Activity
 
 # Small enough that clips of the small, untrained model lie on it.
 CALIBRATION = {"distances": [0.0, 0.1, 0.4], "jnds": [0.0, 1.0, 7.0], "error_jnds": 0.5}
@@ -127,9 +128,9 @@ def test_windows_of_a_long_clip_count_as_in_its_score(
     # Independently: the weights with which the pipeline averages scores.
     windows = list(narrow.preprocess(clip, window_s=1.0))
     assert len(windows) > 2
-    weights = [window["speech_s"] for window in windows]
-    if not any(weights):
-        weights = [sum(end - start for start, end in window["cells"]) for window in windows]
+    threshold = sum((window["activity"] for window in windows), Activity()).threshold
+    weights = [window["activity"].counts[threshold] for window in windows]
+    assert all(weights)
     with torch.no_grad():
         projections = [contrastive(window["input_values"]).projections[0].double().numpy() for window in windows]
     mean = np.average(projections, axis=0, weights=weights)

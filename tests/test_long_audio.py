@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,9 @@ from jsqa_hf.audio import AudioStream, decode_audio, open_audio
 from jsqa_hf.jnd.levels import active_speech_level
 from jsqa_hf.recent_values import RecentValues
 from jsqa_hf.resampling import resample
-from jsqa_hf.speech_activity import FLOOR_DBOV, SpeechActivity
+from jsqa_hf.speech_activity import FLOOR_DBOV, Activity, SpeechActivity
 from jsqa_hf.streaming_resampler import StreamingResampler
+from jsqa_hf.windowed_scores import WeightedMean
 from jsqa_hf.windows import CURVE_WINDOW_S, Window, Windower
 
 
@@ -55,6 +57,12 @@ def windows_of(samples: np.ndarray, sampling_rate: int, sizes: list[int], **opti
         windows += windower.feed(samples[start : start + size])
         start, turn = start + size, turn + 1
     return windows + list(windower.finish())
+
+
+def weights_of(windows: list[dict[str, Any]]) -> list[float]:
+    """Active milliseconds of the cells of windows, by one threshold for all."""
+    threshold = sum((window["activity"] for window in windows), Activity()).threshold
+    return [window["activity"].counts[threshold] for window in windows]
 
 
 def scores_of(rate: SpeechQualityPipeline, samples: np.ndarray) -> float:
@@ -119,6 +127,7 @@ def test_windows_do_not_depend_on_the_chunks_that_audio_comes_in(
     for window, wanted in zip(windows, expected, strict=True):
         np.testing.assert_array_equal(window.samples, wanted.samples)
         assert (window.purpose, window.cells, window.speech_s) == (wanted.purpose, wanted.cells, wanted.speech_s)
+        np.testing.assert_array_equal(window.activity.counts, wanted.activity.counts)
 
 
 def test_the_score_of_long_audio_is_the_mean_over_its_windows(rate: SpeechQualityPipeline) -> None:
@@ -135,8 +144,43 @@ def test_pauses_do_not_count(rate: SpeechQualityPipeline) -> None:
     faint = 1e-4 * bursts(6.0, seed=1)
     speech = bursts(1.0)
     samples = np.concatenate([speech, faint[: 3 * SAMPLING_RATE], speech, faint])
-    windows = [window for window in rate.preprocess(samples, window_s=2.0)]
-    assert sum(window["speech_s"] for window in windows[:5]) == pytest.approx(2.0, abs=0.6)
+    weights = weights_of(list(rate.preprocess(samples, window_s=2.0)))
+    # With the hang-over, 0.2 s behind each second.
+    assert sum(weights) == pytest.approx(2400, abs=300)
+
+
+@pytest.mark.parametrize("starts_with_pause", [False, True])
+def test_noise_of_the_room_in_a_pause_longer_than_a_window_does_not_count(
+    rate: SpeechQualityPipeline, starts_with_pause: bool
+) -> None:
+    # 40 dB apart; the noise is 15 dB above what is too faint for speech.
+    speech, room = (level * np.random.default_rng(0).normal(0, 1, 8 * SAMPLING_RATE) for level in (0.1, 0.001))
+    parts = [room, speech] if starts_with_pause else [speech, room]
+    windows = list(rate.preprocess(np.concatenate(parts), window_s=2.0))
+    weights = weights_of(windows[::-1] if starts_with_pause else windows)
+    # The first stands for 1.5 s, further ones for 1 s; the hang-over is 0.2 s, behind the speech.
+    assert weights[:7] == pytest.approx([1500, *[1000] * 6], abs=100)
+    assert weights[7] == pytest.approx(500, abs=300)
+    assert not any(weights[8:])
+
+
+@pytest.mark.parametrize("sampling_rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("seconds", [1.0, 5.0])
+def test_a_constant_is_silence_at_any_rate(rate: SpeechQualityPipeline, sampling_rate: int, seconds: float) -> None:
+    samples = np.full(round(seconds * sampling_rate), 0.5, np.float32)
+    for curve in (False, True):
+        with pytest.raises(ValueError, match="digital silence"):
+            rate({"array": samples, "sampling_rate": sampling_rate}, window_s=2.0, curve=curve)
+
+
+def test_sums_for_the_score_do_not_grow_with_the_number_of_windows() -> None:
+    mean = WeightedMean()
+    output = {"scores": np.ones((1, 3)), "variances": np.ones((1, 3)), "cells": ((0.0, 1.0),), "activity": Activity()}
+    sizes = []
+    for _ in range(3):
+        mean.add(output)
+        sizes.append(len(pickle.dumps(mean)))
+    assert sizes[0] == sizes[2]
 
 
 def test_windows_of_digital_silence_are_left_out(rate: SpeechQualityPipeline) -> None:
@@ -147,8 +191,9 @@ def test_windows_of_digital_silence_are_left_out(rate: SpeechQualityPipeline) ->
     assert [window["is_last"] for window in windows] == [False, False, True]
     assert windows[-1]["read_s"] == 10.0
     parts = [scores_of(rate, samples[start * SAMPLING_RATE :][: 2 * SAMPLING_RATE]) for start in (3, 4, 5)]
-    weights = [window["speech_s"] for window in windows]
-    assert rate(samples, window_s=2.0)["mos"] == pytest.approx(np.average(parts, weights=weights), abs=1e-4)
+    assert rate(samples, window_s=2.0)["mos"] == pytest.approx(
+        np.average(parts, weights=weights_of(windows)), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 9.0])
@@ -242,15 +287,16 @@ def test_activity_agrees_with_the_activity_factor_of_p56(sampling_rate: int, sha
     activity = SpeechActivity(sampling_rate, 20.0)
     for piece in np.array_split(samples, 7):
         activity.feed(piece)
-    [seconds] = activity.active_s([(0.0, 20.0)], 0.0, 20.0)
-    assert seconds / 20.0 == pytest.approx(active_speech_level(samples, sampling_rate).activity_factor, abs=0.02)
+    assert activity.active_s(0.0, 20.0) / 20.0 == pytest.approx(
+        active_speech_level(samples, sampling_rate).activity_factor, abs=0.02
+    )
 
 
 def test_activity_is_told_apart_by_cells() -> None:
     samples = np.concatenate([bursts(2.0), 1e-3 * bursts(2.0), bursts(1.0)])
     activity = SpeechActivity(SAMPLING_RATE, 10.0)
     activity.feed(samples)
-    seconds = activity.active_s([(0.0, 1.0), (1.0, 2.0), (2.5, 3.9), (4.0, 5.0)], 0.0, 5.0)
+    seconds = [activity.active_s(*cell) for cell in [(0.0, 1.0), (1.0, 2.0), (2.5, 3.9), (4.0, 5.0)]]
     assert seconds == pytest.approx([1.0, 1.0, 0.0, 1.0], abs=0.06)
 
 
@@ -259,7 +305,26 @@ def test_what_is_too_faint_is_no_speech(level_dbov: float) -> None:
     samples = np.random.default_rng(0).normal(0, 10 ** (level_dbov / 20), 3 * SAMPLING_RATE)
     activity = SpeechActivity(SAMPLING_RATE, 10.0)
     activity.feed(samples)
-    assert activity.active_s([(0.0, 3.0)], 0.0, 3.0) == [0.0]
+    assert activity.active_s(0.0, 3.0) == 0.0
+
+
+def test_a_constant_offset_is_no_speech() -> None:
+    samples = np.concatenate([1e-4 * bursts(4.0), bursts(2.0), 1e-4 * bursts(4.0)])
+    seconds = []
+    for offset in (0.0, 0.02):
+        activity = SpeechActivity(SAMPLING_RATE, 12.0)
+        activity.feed(samples + offset)
+        seconds.append(activity.active_s(0.0, 10.0))
+    assert seconds[0] == pytest.approx(2.2, abs=0.1)
+    assert seconds[1] == pytest.approx(seconds[0], abs=0.02)
+
+
+def test_a_click_in_silence_is_active_for_the_hangover() -> None:
+    samples = np.zeros(3 * SAMPLING_RATE)
+    samples[SAMPLING_RATE] = 1.0
+    activity = SpeechActivity(SAMPLING_RATE, 10.0)
+    activity.feed(samples)
+    assert activity.active_s(0.0, 3.0) == pytest.approx(0.2, abs=0.05)
 
 
 # Quality over time
@@ -296,6 +361,12 @@ def test_pauses_are_gaps_in_the_curve(rate: SpeechQualityPipeline) -> None:
     assert [step["mos"] is None for step in curve] == [step["speech_s"] == 0.0 for step in curve]
     # One second more than the speech: P.56 holds on for 0.2 s.
     assert [index for index, step in enumerate(curve) if step["mos"] is not None] == [0, 1, 2, 3, 9, 10, 11, 12]
+
+
+def test_a_pause_of_any_length_behind_speech_is_a_gap_in_the_curve(rate: SpeechQualityPipeline) -> None:
+    speech, room = (level * np.random.default_rng(0).normal(0, 1, 42 * SAMPLING_RATE) for level in (0.1, 0.001))
+    curve = rate(np.concatenate([speech[: 3 * SAMPLING_RATE], room]), curve=True)["curve"]
+    assert [index for index, step in enumerate(curve) if step["mos"] is not None] == [0, 1, 2, 3]
 
 
 def test_a_curve_does_not_depend_on_batches(rate: SpeechQualityPipeline) -> None:

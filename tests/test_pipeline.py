@@ -26,6 +26,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.pipeline_jsqa import SILENCE_DBFS
+from jsqa_hf.speech_activity import Activity
 
 Z_95 = 1.959964
 PANEL_STD = 0.3
@@ -73,10 +74,11 @@ def assert_same(first: dict[str, float], second: dict[str, float], tolerance: fl
 
 
 def output_of_model(
-    score: float, variance: float, start_s: float = 0.0, end_s: float = 1.0, speech_s: float = 1.0
+    score: float, variance: float, start_s: float = 0.0, end_s: float = 1.0, speech: float = 1.0
 ) -> dict[str, Any]:
     """What `_forward` gives for a window that stands for the time from `start_s` to `end_s`."""
-    about = {"purpose": "summary", "cells": ((start_s, end_s),), "speech_s": speech_s, "read_s": end_s}
+    activity = Activity(np.full_like(Activity().counts, speech), energy=speech)
+    about = {"purpose": "summary", "cells": ((start_s, end_s),), "activity": activity, "read_s": end_s}
     return {"scores": torch.full((1, 3), score), "variances": torch.full((1, 3), variance), **about}
 
 

@@ -16,10 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from ..speech_activity import HANGOVER_S, TIME_CONSTANT_S, find_active_level
+from ..speech_activity import HANGOVER_S, MARGIN_DB, TIME_CONSTANT_S
 
 # The envelope changes within tens of milliseconds, so it is followed from millisecond to millisecond.
 _ENVELOPE_RATE = 1000
+
+# Relative to the RMS amplitude: more than the margin below any active level, which is never below the RMS level.
+_LOWEST_THRESHOLD_DB = -18.0
+# P.56 has thresholds 6 dB apart and interpolates; here the step that holds the result is halved so many times.
+_THRESHOLD_STEP_DB = 6.0
+_BISECTIONS = 10
 
 # Samples that fit into the cache of a processor core.
 _PIECE = 1 << 14
@@ -86,7 +92,7 @@ def active_speech_level(samples: NDArray[Any], sampling_rate: int) -> ActiveSpee
     rms_dbov = 10 * math.log10(mean_square)
     step = max(1, min(sampling_rate // _ENVELOPE_RATE, samples.size))
     envelope = _envelope(_magnitudes(samples, step) / math.sqrt(mean_square), sampling_rate / step)
-    excess_db, _ = find_active_level(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
+    excess_db, _ = _find_active_level(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
     return ActiveSpeechLevel(rms_dbov + excess_db, rms_dbov, 10 ** (-excess_db / 10))
 
 
@@ -124,3 +130,39 @@ def _envelope(magnitudes: NDArray[np.float64], rate: float) -> NDArray[np.float6
     """Smooth by two cascaded exponential averages, written as one filter with a double pole."""
     pole = math.exp(-1 / (TIME_CONSTANT_S * rate))
     return lfilter([(1 - pole) ** 2], [1, -2 * pole, pole**2], magnitudes)
+
+
+def _find_active_level(envelope: NDArray[np.float64], hangover: int) -> tuple[float, float]:
+    """Find the level over the active time, and the threshold that lies 15.9 dB below this very level.
+
+    Args:
+        envelope: (time,), at least one value; of a signal of RMS 1.
+        hangover: how many values longer the signal counts as active.
+
+    Returns:
+        Active level and threshold in dB relative to the RMS level. The threshold is found to within 0.006 dB, from
+        below; where none fits (a click in silence), it is the highest one that the envelope reaches.
+    """
+
+    def level_above(threshold_db: float) -> float:
+        active = _active_values(envelope, 10 ** (threshold_db / 20), hangover)
+        return 10 * math.log10(envelope.size / active) if active else -math.inf
+
+    threshold_db, step_db = _LOWEST_THRESHOLD_DB, _THRESHOLD_STEP_DB
+    while level_above(threshold_db + step_db) >= threshold_db + step_db + MARGIN_DB:
+        threshold_db += step_db
+    for _ in range(_BISECTIONS):
+        step_db /= 2
+        if level_above(threshold_db + step_db) >= threshold_db + step_db + MARGIN_DB:
+            threshold_db += step_db
+    return level_above(threshold_db), threshold_db
+
+
+def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:
+    """Count the values at or above the threshold, and up to `hangover` after each such stretch."""
+    above = envelope >= threshold
+    edges = np.flatnonzero(above[1:] != above[:-1]) + 1
+    edges = edges[0 if above[0] else 1 :]
+    falling = edges[0::2]
+    rising_or_end = np.append(edges[1::2], above.size)[: falling.size]
+    return int(np.count_nonzero(above) + np.minimum(rising_or_end - falling, hangover).sum())
