@@ -111,10 +111,14 @@ def decode_audio(source: str | os.PathLike[str] | bytes) -> DecodedAudio:
         float32 samples of shape (channels, time), at least one of them, and the sampling rate in Hz.
 
     Raises:
-        AudioDecodingError: the file doesn't exist, isn't a regular file, is empty, isn't audio, or holds no samples.
+        AudioDecodingError: the file doesn't exist, isn't a regular file, is empty, isn't audio, holds no samples, or
+            can't be read to its end.
     """
     with open_audio(source) as stream:
-        return DecodedAudio(np.concatenate(list(stream), axis=1), stream.sampling_rate)
+        try:
+            return DecodedAudio(np.concatenate(list(stream), axis=1), stream.sampling_rate)
+        except AudioDecodingError as error:
+            raise AudioDecodingError(error.reason, stream.name) from error
 
 
 @contextmanager
@@ -128,7 +132,8 @@ def open_audio(source: str | os.PathLike[str] | bytes) -> Iterator[AudioStream]:
         An `AudioStream` of float32 blocks of shape (channels, time), at most 2**18 samples long.
 
     Raises:
-        AudioDecodingError: see `decode_audio`; all of these are found out before the stream is given out.
+        AudioDecodingError: see `decode_audio`; all of these are found out before the stream is given out, but for a
+            read that fails later on, which is raised where the stream gets there.
     """
     name = "" if isinstance(source, bytes) else os.fspath(source)
     with _open_source(source, name) as file, closing(_decode_file(file)) as blocks:
@@ -141,11 +146,22 @@ def open_audio(source: str | os.PathLike[str] | bytes) -> Iterator[AudioStream]:
         yield AudioStream((block.samples for block in chain([first], blocks)), first.sampling_rate, name)
 
 
-def _decode_file(file: IO[bytes]) -> Generator[DecodedAudio, None, None]:
+def _decode_file(file: _TolerantFile) -> Generator[DecodedAudio, None, None]:
+    """Blocks of a file, or why it can't be decoded."""
+    try:
+        yield from _decode(cast("IO[bytes]", file))
+    except AudioDecodingError:
+        if file.error is None:
+            raise
+    if file.error is not None:
+        raise AudioDecodingError(f"can't be read: {file.error.strerror or file.error}") from file.error
+
+
+def _decode(file: IO[bytes]) -> Iterator[DecodedAudio]:
     """Blocks from libsndfile, and from FFmpeg where libsndfile reads nothing, or from where on it fails."""
     shape, frames = None, 0
     # libsndfile's MP3 decoder writes every oddity of a file to stderr; FFmpeg gives the same samples silently.
-    if av is None or not _is_mpeg_audio(file):
+    if av is None or not (_is_mpeg_audio(file) or _is_chained_ogg(file)):
         file.seek(0)
         try:
             with soundfile.SoundFile(file) as sound:
@@ -199,25 +215,48 @@ def _is_mpeg_audio(file: IO[bytes]) -> bool:
     return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] >= 0xE0)
 
 
+def _is_chained_ogg(file: IO[bytes]) -> bool:
+    """Whether the file is several Ogg recordings one behind the other; libsndfile reads the first.
+
+    That is so where a stream begins behind pages that don't begin one; see RFC 3533, sections 4 and 6.
+    """
+    position, has_content = 0, False
+    while True:
+        file.seek(position)
+        header = file.read(27)
+        if len(header) < 27 or not header.startswith(b"OggS"):
+            return False
+        begins = bool(header[5] & 0x02)
+        if begins and has_content:
+            return True
+        has_content = has_content or not begins
+        position += 27 + header[26] + sum(file.read(header[26]))
+
+
 @contextmanager
-def _open_source(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[IO[bytes]]:
+def _open_source(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[_TolerantFile]:
     """Open a path or wrap bytes as a seekable file; anything that reading could block on is refused."""
     try:
         file = _open_file(source)
     except AudioDecodingError as error:
         raise AudioDecodingError(error.reason, name) from error
     with file:
-        yield cast("IO[bytes]", _TolerantFile(file))
+        yield _TolerantFile(file)
 
 
 class _TolerantFile:
-    """A file whose `seek` to where there is nothing gives -1, as that of C.
+    """A file whose `seek` to where there is nothing gives -1, as that of C, and which ends where it can't be read.
 
-    Damaged files make the libraries do this. An exception inside their callbacks would be printed, with a traceback.
+    Damaged files make the libraries seek so. An exception inside their callbacks would be printed, with a traceback,
+    and one of reading then be taken for the end.
+
+    Attributes:
+        error: what kept a part of the file from being read; None if nothing did.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
+        self.error: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -227,6 +266,20 @@ class _TolerantFile:
             return self._file.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
             return -1
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            self.error = error
+            return b""
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return self._file.readinto(buffer)
+        except OSError as error:
+            self.error = error
+            return 0
 
 
 def _open_file(source: str | os.PathLike[str] | bytes) -> IO[bytes]:

@@ -204,6 +204,12 @@ CASES = [
     Case("MP3", "a.mp3", write()),
     Case("Ogg Vorbis", "a.ogg", write()),
     Case("Opus", "a.opus", encode("libopus", container="ogg")),
+    Case(
+        "Ogg Vorbis, two recordings in one file",
+        "two.ogg",
+        changed(write(), lambda content: 2 * content),
+        seconds=None,
+    ),
     Case("M4A", "a.m4a", encode("aac")),
     Case("WebM", "a.webm", encode("libopus")),
     Case("video: MP4", "video.mp4", encode("aac", video="mpeg4"), "rated, by its first audio stream"),

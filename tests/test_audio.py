@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import io
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -338,6 +341,45 @@ def test_ffmpeg_goes_on_where_libsndfile_stops(tmp_path: Path, monkeypatch: pyte
     np.testing.assert_array_equal(samples[:, : 13 * 16000], expected[:, : 13 * 16000])
     np.testing.assert_array_equal(samples[:, -13 * 16000 :], expected[:, -13 * 16000 :])
     assert 29.0 < samples.shape[1] / 16000 <= 30.0
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+def test_ogg_recordings_one_behind_the_other_are_read_to_the_end(tmp_path: Path, name: str) -> None:
+    subtype = "VORBIS" if name == "a.ogg" else "OPUS"
+    contents = []
+    for seconds in (1.0, 2.0):
+        soundfile.write(tmp_path / name, tone(48000, seconds)[0], 48000, format="OGG", subtype=subtype)
+        contents.append((tmp_path / name).read_bytes())
+    samples, rate = decode_audio(b"".join(contents))
+    assert samples.shape[1] / rate == pytest.approx(3.0, abs=0.03)
+    assert level_of_tone(samples[0, -rate:], rate) == pytest.approx(0.4, rel=0.03)
+
+
+class BadSector(io.BytesIO):
+    """A file of which only the first part can be read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 50_000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_a_file_that_can_be_read_in_part_is_an_error_and_not_its_first_part(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 30 * 16000)
+    soundfile.write(tmp_path / name, noise, 16000)
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 16000)
+    monkeypatch.setattr(audio, "_open_file", lambda path: BadSector(Path(path).read_bytes()))
+    with pytest.raises(AudioDecodingError, match=rf"{name}: can't be read: Input/output error"):
+        decode_audio(tmp_path / name)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_file_is_closed_when_its_stream_is_left_early(tmp_path: Path) -> None:
