@@ -157,7 +157,9 @@ def write_baseline(path: str | os.PathLike[str], mos: Mapping[str, float], finge
         "fingerprint": fingerprint,
         "mos": {name: round(value, 4) for name, value in mos.items()},
     }
-    draft = Path(f"{os.fspath(path)}.tmp")
+    # Of a link, the file that it points to: the link stays.
+    path = os.path.realpath(path)
+    draft = Path(f"{path}.tmp")
     draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     os.replace(draft, path)
 

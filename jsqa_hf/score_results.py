@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +71,8 @@ class ResultsFile:
         curve: bool = False,
         processes: int = 1,
     ) -> None:
-        self.path = Path(path)
+        # Of a link, the file that it points to: the link stays.
+        self.path = Path(os.path.realpath(path))
         self.format_name = format_name
         self.names = list(names)
         self.curve = curve
@@ -95,13 +95,16 @@ class ResultsFile:
             OSError: a file can't be read or written.
         """
         if overwrite:
-            shutil.rmtree(self._parts, ignore_errors=True)
+            self._remove_parts()
             self.path.unlink(missing_ok=True)
-        elif self._parts.exists() or (self.path.exists() and self.path.stat().st_size):
+        elif self._part_files() or (self.path.exists() and self.path.stat().st_size):
             self._check_identity()
             self._take_over(retry_failed)
         about = {**self.identity, "jsqa_hf": __version__, "processes": self.processes}
-        self._meta.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        # Without it all rows would be refused: a full disk must leave the old one.
+        draft = Path(f"{self._meta}.tmp")
+        draft.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, self._meta)
         if self._in_parts:
             self._parts.mkdir(exist_ok=True)
 
@@ -147,7 +150,7 @@ class ResultsFile:
                 raise ValueError(f"exists, and holds scores {what}; {remedy}")
 
     def _take_over(self, retry_failed: bool) -> None:
-        if self._parts.exists() or (retry_failed and self._has_errors()):
+        if self._part_files() or (retry_failed and self._has_errors()):
             self._merge(drop_errors=retry_failed)
         elif self.format_name != "parquet":
             # The last row may have been cut off.
@@ -164,12 +167,22 @@ class ResultsFile:
     def _merge(self, drop_errors: bool) -> None:
         write_scores(self.path, self.format_name, self._all_rows(drop_errors), self.names, self.curve)
         # After a kill between these two lines, the same rows are merged again, and fall out as duplicates.
-        shutil.rmtree(self._parts, ignore_errors=True)
+        self._remove_parts()
+
+    def _part_files(self) -> list[Path]:
+        return sorted(self._parts.glob("[0-9]" * 5 + ".jsonl"))
+
+    def _remove_parts(self) -> None:
+        """Remove what the processes wrote, and its folder if nothing else is in it."""
+        for part in self._part_files():
+            part.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._parts.rmdir()
 
     def _all_rows(self, drop_errors: bool) -> Iterator[FileScore]:
         """Rows of the file and then of the parts in turn, which restores the order of the inputs; each file once."""
         before = read_scores(self.path, self.format_name) if self.path.exists() else iter(())
-        parts = [read_scores(part, "jsonl") for part in sorted(self._parts.glob("*.jsonl"))]
+        parts = [read_scores(part, "jsonl") for part in self._part_files()]
         in_turn = (result for row in zip_longest(*parts) for result in row if result is not None)
         seen = set()
         for result in chain(before, in_turn):

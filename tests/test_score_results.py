@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -198,6 +199,51 @@ def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="doesn't tell what is in it"):
         results_file(path).start()
     assert path.read_text() == "my notes\n"
+
+
+def test_the_rows_survive_a_start_that_cannot_note_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "scores.csv"
+    write_all(path, ROWS)
+
+    def write_nothing(self: Path, text: str, **options: Any) -> int:
+        self.touch()
+        os.truncate(self, 0)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(Path, "write_text", write_nothing)
+        results_file(path).start()
+    again = results_file(path)
+    again.start()
+    assert len(again.done) == len(ROWS)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_only_what_this_program_wrote_is_removed(tmp_path: Path, suffix: str) -> None:
+    parts = tmp_path / f"scores.{suffix}.parts"
+    parts.mkdir()
+    (parts / "thesis.jsonl").write_text("mine\n")
+    results = results_file(tmp_path / f"scores.{suffix}", processes=2)
+    results.start(overwrite=True)
+    write_missing(results, ROWS)
+    results.finish()
+    write_all(tmp_path / f"scores.{suffix}", ROWS, processes=2)
+    assert len(list(read_scores(tmp_path / f"scores.{suffix}", suffix))) == len(ROWS)
+    assert [part.name for part in parts.iterdir()] == ["thesis.jsonl"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"retry_failed": True}])
+def test_results_go_to_where_a_link_points(tmp_path: Path, suffix: str, how: dict[str, bool]) -> None:
+    target, path = tmp_path / f"real.{suffix}", tmp_path / f"scores.{suffix}"
+    path.symlink_to(target)
+    write_all(path, ROWS)
+    results = results_file(path)
+    results.start(**how)
+    write_missing(results, ROWS)
+    results.finish()
+    assert path.is_symlink()
+    assert len(list(read_scores(target, suffix))) == len(ROWS)
 
 
 def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
