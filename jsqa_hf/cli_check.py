@@ -142,7 +142,12 @@ def _read_baseline(arguments: argparse.Namespace, names: dict[str, str], fingerp
         baseline = read_baseline(arguments.baseline, names, arguments.folder)
     except (OSError, ValueError) as error:
         raise UsageError(f"--baseline: {one_line(error)}") from error
-    if baseline.fingerprint is not None and baseline.fingerprint != fingerprint:
+    if baseline.fingerprint is None:
+        complain(
+            f"--baseline {printable(arguments.baseline)}: nothing tells of which model it is; keep its .meta.json "
+            "beside it, or the scores may be of another"
+        )
+    elif baseline.fingerprint != fingerprint:
         raise UsageError(
             f"--baseline {printable(arguments.baseline)} is a run of another model, whose scores can't be compared: "
             "make a new one with --save-baseline"

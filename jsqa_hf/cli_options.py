@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import UsageError, one_line
@@ -130,13 +130,14 @@ def rate_files(
     from .score_engine import rate_paths
 
     total = len(paths) if isinstance(paths, Sized) else None
-    scores = rate_paths(paths, rater, batch_size=arguments.batch_size)
-    return iter(tqdm(scores, total=total, unit="file", file=sys.stderr, disable=not shows_progress(arguments)))
+    show = shows_progress(arguments)
+    with closing(rate_paths(paths, rater, batch_size=arguments.batch_size)) as scores:
+        yield from tqdm(scores, total=total, unit="file", file=sys.stderr, disable=not show)
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:
-    """Whether there is a progress bar: not in files, and not with `--no-progress`."""
-    return sys.stderr.isatty() and not arguments.no_progress
+    """Whether there is a progress bar: on a terminal, but not with `--no-progress`."""
+    return sys.stderr is not None and sys.stderr.isatty() and not arguments.no_progress
 
 
 # `M_MMAP_THRESHOLD` of mallopt(3), and our choice of its value, 1.5 MiB: the samples of a window of 30 s take more.

@@ -19,8 +19,10 @@ __all__ = ["check_output", "complain", "only_our_messages", "open_output"]
 
 
 def complain(message: str) -> None:
-    """Tell the user on stderr."""
-    print(f"jsqa: {message}", file=sys.stderr, flush=True)
+    """Tell the user on stderr, if it is open."""
+    # Without a file, print would write to standard output, where the results go.
+    if sys.stderr is not None:
+        print(f"jsqa: {message}", file=sys.stderr, flush=True)
 
 
 def check_output(option: str, path: str | None, inputs: Iterable[str] = (), *, new_folder: bool = False) -> None:

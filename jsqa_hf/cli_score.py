@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -242,7 +242,10 @@ def _listed(
 
 
 def _write_results(
-    results: Iterator[FileScore], write: Callable[[FileScore], None], total: int | None, show_progress: bool
+    results: Generator[FileScore, None, None],
+    write: Callable[[FileScore], None],
+    total: int | None,
+    show_progress: bool,
 ) -> int:
     from tqdm import tqdm
 
@@ -257,7 +260,9 @@ def _write_results(
                 complain(f"{printable(result.file)}: {printable(result.error)}")
         bar.update()
 
-    with tqdm(total=total, unit="file", file=sys.stderr, disable=not show_progress) as bar:
+    bar = tqdm(total=total, unit="file", file=sys.stderr, disable=not show_progress)
+    # Closed, so that no thread still rates when Python ends because a row can't be written.
+    with closing(results), bar:
         try:
             for result in results:
                 take(result)

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +125,7 @@ class ScoreEngine:
         self._turn_to_fetch = threading.Lock()
         self._sources: Iterator[tuple[str, Any]] = iter(())
 
-    def run(self, sources: Iterable[tuple[str, Any]]) -> Iterator[FileScore]:
+    def run(self, sources: Iterable[tuple[str, Any]]) -> Generator[FileScore, None, None]:
         """Rate inputs, reading a bounded number ahead.
 
         Args:
@@ -365,7 +365,7 @@ def rate_paths(
     batch_size: int | None = None,
     num_workers: int | None = None,
     **parameters: Any,
-) -> Iterator[FileScore]:
+) -> Generator[FileScore, None, None]:
     """Score files one after the other with a rater; see `jsqa_hf.scoring.score_files`."""
     engine = make_engine(rater, batch_size, num_workers, parameters)
     sources = ((path.source if isinstance(path, NothingFound) else os.fspath(path), path) for path in paths)

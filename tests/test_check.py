@@ -171,6 +171,10 @@ def test_a_baseline_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     write_baseline(tmp_path / "b.json", {"x/a.wav": 3.123456, odd: 2.0}, "abc")
     assert read_baseline(tmp_path / "b.json", []) == Baseline({"x/a.wav": 3.1235, odd: 2.0}, "abc")
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+    (tmp_path / "link.json").symlink_to("b.json")
+    write_baseline(tmp_path / "link.json", {"y.wav": 2.0}, "abc")
+    assert (tmp_path / "link.json").is_symlink()
+    assert read_baseline(tmp_path / "b.json", []) == Baseline({"y.wav": 2.0}, "abc")
 
 
 @pytest.mark.parametrize(
@@ -390,6 +394,9 @@ def test_results_of_jsqa_score_are_a_baseline(
     assert content["baseline"]["added"] == content["baseline"]["missing"] == []
     assert main(["check", "out", "--model", str(small_checkpoint), "--device", "cpu", "--baseline", "s.csv"]) == 2
     assert "another model" in capsys.readouterr().err
+    os.rename(folder / "s.csv.meta.json", folder / "elsewhere.json")
+    assert check("--baseline", "s.csv") == 0
+    assert "s.csv: nothing tells of which model it is; keep its .meta.json" in capsys.readouterr().err
 
 
 def test_a_bad_file_fails_the_gate_with_its_reason(

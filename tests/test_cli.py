@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,14 @@ from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
 
 import jsqa_hf
-from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, score_engine, scoring
+from jsqa_hf import (
+    JSQAFeatureExtractor,
+    JSQAForContrastivePretraining,
+    JSQAForMOSRegression,
+    cli_score,
+    score_engine,
+    scoring,
+)
 from jsqa_hf.cli import main
 from jsqa_hf.score_formats import make_writer, printable
 from jsqa_hf.score_tables import read_scores
@@ -257,6 +264,9 @@ def test_closed_standard_streams_get_one_line(folder: Path, small_checkpoint: Pa
     command = f"{sys.executable} -m jsqa_hf score --model {small_checkpoint} --device cpu"
     closed = subprocess.run(["sh", "-c", f"{command} a.wav >&-"], cwd=folder, capture_output=True, text=True)
     assert (closed.returncode, closed.stderr) == (2, "jsqa: standard output is closed: give --output FILE\n")
+    closed = subprocess.run(["sh", "-c", f"{command} a.wav bad.wav 2>&-"], cwd=folder, capture_output=True, text=True)
+    assert closed.returncode == 1
+    assert [row["file"] for row in csv.DictReader(closed.stdout.splitlines())] == ["a.wav", "bad.wav"]
     closed = subprocess.run(["sh", "-c", f"{command} - <&-"], cwd=folder, capture_output=True, text=True)
     assert closed.returncode == 1
     assert "standard input holds no paths" in closed.stderr and "Traceback" not in closed.stderr
@@ -492,6 +502,26 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 141
+
+
+def test_nothing_is_rated_any_more_when_a_row_could_not_be_written() -> None:
+    closed = []
+
+    def rated() -> Generator[FileScore, None, None]:
+        try:
+            yield FileScore("a.wav", error="bad")
+            yield FileScore("b.wav", error="bad")
+        finally:
+            closed.append(True)
+
+    def write(result: FileScore) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # Held here, as by the traceback while Python ends.
+    results = rated()
+    with pytest.raises(OSError, match="No space left"):
+        cli_score._write_results(results, write, None, False)
+    assert closed == [True]
 
 
 @pytest.mark.slow
