@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .audio_inputs import whole_rate
 from .scoring import Model, load_pipeline
 from .windowed_scores import WeightedMean, steps_of, unrated
@@ -71,22 +73,32 @@ class LiveScorer:
             preprocess.get("curve_step_s", 1.0),
         )
         self._whole = WeightedMean()
+        self._channels = 1
 
     def feed(self, chunk: Any) -> list[dict[str, Any]]:
         """Take the next samples.
 
         Args:
             chunk: (time,) or (channels, time) of any length, floats of full scale 1 or PCM of type uint8, int16 or
-                int32.
+                int32. What comes as (time, channels), as from sounddevice, is to be passed as `chunk.T`.
 
         Returns:
             The steps of quality over time that are complete with them, as in `SpeechQualityPipeline.__call__`.
 
         Raises:
-            ValueError: the chunk has another type or shape, NaN or Inf, or a peak above 8 (the stream can then go on
-                with other samples in its place), or the stream has ended.
+            ValueError: the chunk has another type or shape, more channels than samples (unless the chunk before had
+                as many channels), NaN or Inf, or a peak above 8 (the stream can then go on with other samples in its
+                place), or the stream has ended.
         """
-        return self._rate(self._running().feed(chunk))
+        windower, shape = self._running(), np.shape(chunk)
+        if len(shape) == 2 and shape[0] > shape[1] > 0 and shape[0] != self._channels:
+            raise ValueError(
+                f"a chunk is (time,) or (channels, time), but this one has shape {shape}: if it is (time, channels), "
+                "pass chunk.T"
+            )
+        updates = self._rate(windower.feed(chunk))
+        self._channels = shape[0] if len(shape) == 2 else 1
+        return updates
 
     def finish(self) -> LiveResult:
         """End the stream.
