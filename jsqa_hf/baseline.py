@@ -182,7 +182,7 @@ def read_baseline(
     path = Path(path)
     format_name = path.suffix.lower().removeprefix(".")
     if format_name in ("csv", "jsonl", "parquet"):
-        scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name, whole=False)}
+        scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name)}
         mos = {PurePath(file).as_posix(): value for file, value in scored.items() if value is not None}
         where = None if folder is None else PurePath(os.path.abspath(folder)).as_posix()
         try:

@@ -20,7 +20,7 @@ from .onnx_graph import OnnxGraph
 from .onnx_rater import OnnxRater
 from .score_engine import FileScore
 from .score_formats import make_writer
-from .score_tables import file_key, read_scores, whole_size, write_scores
+from .score_tables import drop_cut_row, file_key, read_scores, write_scores
 
 if TYPE_CHECKING:
     from .pipeline_jsqa import SpeechQualityPipeline
@@ -150,21 +150,19 @@ class ResultsFile:
                 raise ValueError(f"exists, and holds scores {what}; {remedy}")
 
     def _take_over(self, retry_failed: bool) -> None:
-        if self._part_files() or (retry_failed and self._has_errors()):
+        if self.format_name != "parquet" and self.path.exists():
+            drop_cut_row(self.path, self.format_name)
+        if self._part_files() or retry_failed:
             self._merge(drop_errors=retry_failed)
-        elif self.format_name != "parquet":
-            # The last row may have been cut off.
-            os.truncate(self.path, whole_size(self.path, self.format_name))
         if self.path.exists():
             self.done = {
                 file_key(result.file, self.format_name): result.error is not None
                 for result in read_scores(self.path, self.format_name)
             }
 
-    def _has_errors(self) -> bool:
-        return self.path.exists() and any(r.error is not None for r in read_scores(self.path, self.format_name))
-
     def _merge(self, drop_errors: bool) -> None:
+        for part in self._part_files():
+            drop_cut_row(part, "jsonl")
         write_scores(self.path, self.format_name, self._all_rows(drop_errors), self.names, self.curve)
         # After a kill between these two lines, the same rows are merged again, and fall out as duplicates.
         self._remove_parts()

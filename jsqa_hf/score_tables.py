@@ -1,4 +1,4 @@
-"""Files of results as whole tables: reading them back, however they ended, and writing them in one go."""
+"""Files of results as whole tables: reading them back, mending how they ended, and writing them in one go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from .score_engine import FileScore
 from .score_formats import make_writer, number_columns, record
 
-__all__ = ["file_key", "read_rows", "read_scores", "whole_size", "write_scores"]
+__all__ = ["drop_cut_row", "file_key", "read_rows", "read_scores", "write_scores"]
 
 # Our choice: rows of a group in a Parquet file, which are in memory together.
 _GROUP_ROWS = 10_000
@@ -26,14 +26,12 @@ def file_key(file: str, format_name: str) -> str:
     return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
-def read_scores(path: str | os.PathLike[str], format_name: str, *, whole: bool = True) -> Iterator[FileScore]:
+def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[FileScore]:
     """Read results, row by row.
 
     Args:
         path: what `jsqa score` wrote.
         format_name: `"csv"`, `"jsonl"` or `"parquet"`.
-        whole: leave out a last row without the end of its line, which a kill or a full disk cut off; some editors
-            leave it without, too.
 
     Raises:
         ValueError: a row can't be read; the message names the file and the row.
@@ -41,7 +39,7 @@ def read_scores(path: str | os.PathLike[str], format_name: str, *, whole: bool =
     """
     read = 0
     try:
-        for _, row in read_rows(path, format_name, whole=whole):
+        for _, row in read_rows(path, format_name):
             if format_name == "csv" and None in (*row, *row.values()):
                 raise ValueError("has more or fewer cells than there are columns")
             yield _file_score(row)
@@ -50,15 +48,12 @@ def read_scores(path: str | os.PathLike[str], format_name: str, *, whole: bool =
         raise ValueError(f"{os.fspath(path)}: row {read + 1} is damaged; mend or remove it") from error
 
 
-def read_rows(
-    path: str | os.PathLike[str], format_name: str, *, whole: bool = False
-) -> Iterator[tuple[int, dict[Any, Any]]]:
+def read_rows(path: str | os.PathLike[str], format_name: str) -> Iterator[tuple[int, dict[Any, Any]]]:
     """Read the rows of a file of results as they stand there, whoever wrote it.
 
     Args:
         path: of the file; a byte order mark, which spreadsheets put in front, is skipped.
         format_name: `"csv"`, `"jsonl"` or `"parquet"`.
-        whole: whether to leave out a last row without an end.
 
     Yields:
         The number of the line on which a row ends (in Parquet that of the row) and its cells by column. In CSV cells
@@ -73,8 +68,7 @@ def read_rows(
         yield from enumerate(_parquet_rows(path), start=1)
         return
     with open(path, "rb") as stream:
-        lines = iter(_whole_rows(stream, format_name) if whole else stream)
-        decoded = (line.decode("utf-8", "surrogateescape") for line in lines)
+        decoded = (line.decode("utf-8", "surrogateescape") for line in stream)
         texts = chain([next(decoded, "").removeprefix("\ufeff")], decoded)
         if format_name == "csv":
             reader = csv.DictReader(texts)
@@ -93,10 +87,21 @@ def _parsed(text: str, place: str) -> Any:
         raise ValueError(f"{place}: is not JSON ({error}); a name that ends in .jsonl promises JSON lines") from error
 
 
-def whole_size(path: str | os.PathLike[str], format_name: str) -> int:
-    """Size in bytes of the rows of a file of `"csv"` or `"jsonl"` that are whole."""
+def drop_cut_row(path: str | os.PathLike[str], format_name: str) -> None:
+    """Take a last row without an end, which a kill or a full disk cut off, from a file of `"csv"` or `"jsonl"`.
+
+    Raises:
+        OSError: the file can't be read or written.
+    """
+    size = read = quotes = 0
     with open(path, "rb") as stream:
-        return sum(map(len, _whole_rows(stream, format_name)))
+        for line in stream:
+            read += len(line)
+            quotes += line.count(b'"')
+            # In CSV, a name in quotes can go over several lines.
+            if line.endswith(b"\n") and (format_name == "jsonl" or quotes % 2 == 0):
+                size = read
+    os.truncate(path, size)
 
 
 def write_scores(
@@ -120,16 +125,6 @@ def write_scores(
             for result in results:
                 write(result)
     os.replace(draft, path)
-
-
-def _whole_rows(stream: Iterable[bytes], format_name: str) -> Iterator[bytes]:
-    """Lines up to the last that ends. In CSV, a name in quotes can go over several."""
-    row = b""
-    for line in stream:
-        row += line
-        if row.endswith(b"\n") and (format_name == "jsonl" or row.count(b'"') % 2 == 0):
-            yield row
-            row = b""
 
 
 def _file_score(row: dict[str, Any]) -> FileScore:

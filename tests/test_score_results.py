@@ -101,10 +101,10 @@ def test_a_file_that_was_cut_anywhere_becomes_that_of_an_uninterrupted_run(
     write_all(path, ROWS)
     whole = path.read_bytes()
     os.truncate(path, round(share * len(whole)))
-    before = len(list(read_scores(path, suffix)))
     results = results_file(path)
     results.start()
-    assert len(results.done) == before <= len(ROWS)
+    assert len(results.done) == len(list(read_scores(path, suffix))) <= len(ROWS)
+    assert whole.startswith(path.read_bytes())
     write_missing(results, ROWS)
     assert path.read_bytes() == whole
 
