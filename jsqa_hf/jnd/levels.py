@@ -92,7 +92,7 @@ def active_speech_level(samples: NDArray[Any], sampling_rate: int) -> ActiveSpee
     rms_dbov = 10 * math.log10(mean_square)
     step = max(1, min(sampling_rate // _ENVELOPE_RATE, samples.size))
     envelope = _envelope(_magnitudes(samples, step) / math.sqrt(mean_square), sampling_rate / step)
-    excess_db, _ = _find_active_level(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
+    excess_db = _active_level(envelope, hangover=math.ceil(HANGOVER_S * sampling_rate / step))
     return ActiveSpeechLevel(rms_dbov + excess_db, rms_dbov, 10 ** (-excess_db / 10))
 
 
@@ -132,16 +132,16 @@ def _envelope(magnitudes: NDArray[np.float64], rate: float) -> NDArray[np.float6
     return lfilter([(1 - pole) ** 2], [1, -2 * pole, pole**2], magnitudes)
 
 
-def _find_active_level(envelope: NDArray[np.float64], hangover: int) -> tuple[float, float]:
-    """Find the level over the active time, and the threshold that lies 15.9 dB below this very level.
+def _active_level(envelope: NDArray[np.float64], hangover: int) -> float:
+    """Level over the time above the threshold that lies 15.9 dB below this very level.
 
     Args:
         envelope: (time,), at least one value; of a signal of RMS 1.
         hangover: how many values longer the signal counts as active.
 
     Returns:
-        Active level and threshold in dB relative to the RMS level. The threshold is found to within 0.006 dB, from
-        below; where none fits (a click in silence), it is the highest one that the envelope reaches.
+        Active level in dB relative to the RMS level. The threshold is found to within 0.006 dB, from below; where none
+        fits (a click in silence), it is the highest one that the envelope reaches.
     """
 
     def level_above(threshold_db: float) -> float:
@@ -155,7 +155,7 @@ def _find_active_level(envelope: NDArray[np.float64], hangover: int) -> tuple[fl
         step_db /= 2
         if level_above(threshold_db + step_db) >= threshold_db + step_db + MARGIN_DB:
             threshold_db += step_db
-    return level_above(threshold_db), threshold_db
+    return level_above(threshold_db)
 
 
 def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:
