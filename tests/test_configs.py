@@ -50,6 +50,14 @@ def test_every_value_of_a_file_arrives_and_the_command_line_overrides_it(config)
     assert (overridden.learning_rate, overridden.seed) == (0.125, 7)
 
 
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_has_help(path, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        script(path.stem).main(["--help"])
+    assert leaving.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
 def test_the_setting_of_the_paper():
     module, args, training_args = parse(CONFIGS / "paper" / "pretrain.yaml")
     parameters = sum(parameter.numel() for parameter in module.build_model(args).jsqa.parameters())
