@@ -149,6 +149,17 @@ def test_a_large_effect_is_clear_in_its_direction(gain: float, better: str):
         assert row["better"] == better and row["clear"]
 
 
+def test_what_seeds_do_not_agree_on_is_not_clear_however_narrow_the_interval():
+    treated, control, rated = arms(0.2, seeds=2, clips=300)
+    # One seed gains a little, the other much: what a third would do, two do not tell.
+    treated[0] = control[0] + 0.1 * (treated[0] - control[0])
+    row = compare_arms(treated, control, rated, resamples=400)["mae"]
+    assert row["change_interval"][1] < 0 and row["t_test_p"] > 0.05
+    assert row["better"] == "treated" and not row["clear"]
+    alone = compare_arms(treated[1:], control[1:], rated, resamples=50)["mae"]
+    assert alone["change_interval"][1] < 0 and not alone["clear"]
+
+
 def test_arms_that_are_the_same_do_not_differ():
     treated, _, rated = arms(0.1)
     for row in compare_arms(treated, treated, rated, resamples=50).values():

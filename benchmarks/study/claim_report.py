@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from statistics_of_runs import ERRORS, METRICS
+from statistics_of_runs import ERRORS, METRICS, SIGNIFICANT
 
 # Relative changes by pretraining that the paper claims (arXiv 2507.11636).
 PAPER = {"rmse": -0.18, "mae": -0.19, "pcc": 0.15, "srcc": 0.17}
@@ -22,8 +22,9 @@ def markdown(tables: Tables) -> str:
     lines += [
         "Means over seeds. Relative change by pretraining, with its 95 % interval over clips and seeds; p of the"
     ]
-    lines += ["paired t-test and of Wilcoxon's test over the seeds, not corrected for the number of tests. Changes of"]
-    lines += ["correlations that may be 0 from scratch are not relative, and have no %.", ""]
+    lines += ["paired t-test and of Wilcoxon's test over the seeds. Clearly: the interval leaves 0 out and p of the"]
+    lines += [f"t-test is below {SIGNIFICANT}; neither is corrected for the number of figures. Changes of correlations"]
+    lines += ["that may be 0 from scratch are not relative, and have no %.", ""]
     for name, table in tables.items():
         seeds = len(table["seeds"])
         lines += [f"## {name}", "", f"{table['clips']} clips, {seeds} seeds.", ""]
@@ -59,7 +60,7 @@ def verdict(tables: Tables) -> list[str]:
         clearly = [label for label, clear in won if clear]
         unclear = [label for label, clear in won if not clear]
         lines += [f"**{NAMES[arm].capitalize()} is better in {len(won)} of {len(cells)} figures**,"]
-        lines += [f"in {len(clearly)} clearly, as the interval leaves 0 out.", ""]
+        lines += [f"in {len(clearly)} clearly, by interval and t-test.", ""]
         lines += [f"- clearly: {', '.join(clearly) or 'none'}", f"- perhaps by chance: {', '.join(unclear) or 'none'}"]
         lines.append("")
     held = [label for label, metric, row in cells if claim_within(metric, row) is True]
