@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,12 +65,12 @@ def test_utterances_that_are_held_out_are_not_used(words: list[str], tmp_path: P
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_was_left(words: list[str], tmp_path: Path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert degraded_clips.main([*words, f"--output_dir={whole}", "--clips=64", "--num_proc=2"]) == 0
-    assert degraded_clips.main([*words, f"--output_dir={broken}", "--clips=1"]) == 0
+    degraded_clips.main([*words, f"--output_dir={whole}", "--clips=64", "--num_proc=2"])
+    degraded_clips.main([*words, f"--output_dir={broken}", "--clips=1"])
     table = broken / "ratings.csv"
     # As if it had been broken off within the second batch.
     table.write_text(table.read_text() + "clips/000032.flac,\n")
-    assert degraded_clips.main([*words, f"--output_dir={broken}", "--clips=64"]) == 0
+    degraded_clips.main([*words, f"--output_dir={broken}", "--clips=64"])
     assert read(table) == read(whole / "ratings.csv") and len(read(table)) == 64
     last = "clips/000063.flac"
     assert (whole / last).read_bytes() == (broken / last).read_bytes()
@@ -93,23 +95,22 @@ def test_a_teacher_rates_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
     ratings.write_text("\n".join(["file", *names]) + "\n")
     (tmp_path / "teacher_dnsmos.csv").write_text("file,dnsmos\n1.wav,4.5\n2.wav,3")
 
-    class Alone:
-        def __init__(self, processes: int, start: Callable[..., None], given: tuple[str]) -> None:
-            monkeypatch.setattr(teacher_ratings, "_rate", lambda clips, _: {"mos": [len(clips[0])]}, raising=False)
+    def rate(factory: Callable[..., Any], paths: list[str], number: int) -> nullcontext[Iterator[float]]:
+        return nullcontext(map(factory(), paths))
 
-        def __enter__(self) -> Alone:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def imap(self, rate: Callable[[str], float], paths: list[str], chunksize: int) -> Iterator[float]:
-            return map(rate, paths)
-
-    monkeypatch.setattr(teacher_ratings, "get_context", lambda _: SimpleNamespace(Pool=Alone))
-    assert teacher_ratings.main([f"--ratings={ratings}", "--measure=dnsmos"]) == 0
+    measure = SimpleNamespace(rate=lambda clips, _: {"mos": [len(clips[0])]})
+    peer = SimpleNamespace(load=lambda *_: measure, ours=False, needs_reference=False)
+    monkeypatch.setitem(teacher_ratings.PEERS, "dnsmos", peer)
+    monkeypatch.setattr(teacher_ratings, "map_with", rate)
+    teacher_ratings.main([f"--ratings={ratings}", "--measure=dnsmos"])
     rated = {row["file"]: float(row["dnsmos"]) for row in read_rows(tmp_path / "teacher_dnsmos.csv")}
     assert rated == {"1.wav": 4.5, "0.wav": 16000, "2.wav": 16000}
+
+
+def test_a_measure_that_does_not_exist_or_needs_a_reference_is_told(tmp_path: Path):
+    for name in ("nisqaa", "pesq"):
+        with pytest.raises(ValueError, match=f"--measure {name}: it must be one of dnsmos, distillmos, nisqa"):
+            teacher_ratings.main([f"--ratings={tmp_path / 'ratings.csv'}", f"--measure={name}"])
 
 
 def test_clips_without_pesq_are_labelled_by_the_teacher_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -122,8 +123,25 @@ def test_clips_without_pesq_are_labelled_by_the_teacher_alone(tmp_path: Path, mo
     talkers, held_out = np.resize(["a", "b", "c"], 12), np.resize([False, False, True], 12)
     monkeypatch.setattr(map_ratings, "rated_clips", lambda path, also: (measures, mos, talkers, held_out))
     (tmp_path / "ratings.csv").write_text("file,split\na.wav,train\nb.wav,train\n")
+    (tmp_path / "rated.csv").write_text("file\na.wav\n")
     (tmp_path / "teacher_distillmos.csv").write_text("file,distillmos\na.wav,2.0\nb.wav,4.0\n")
-    assert map_ratings.main(["--ratings=rated.csv", f"--simulated={tmp_path / 'ratings.csv'}"]) == 0
+    map_ratings.main([f"--ratings={tmp_path / 'rated.csv'}", f"--simulated={tmp_path / 'ratings.csv'}"])
     rows = read(tmp_path / "mapped.csv")
     assert [float(row["mos"]) for row in rows] == pytest.approx([2.0, 3.0], abs=0.02)
     assert [row["distillmos"] for row in rows] == ["2.0000", "4.0000"]
+
+
+@pytest.mark.parametrize(("rated", "lacking"), [("", 2), ("file,distillmos\na.wav,2.0\nb.wa", 1)])
+def test_scores_that_the_teacher_has_not_given_yet_are_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rated: str, lacking: int
+):
+    pytest.importorskip("pesq")
+    import map_ratings
+
+    monkeypatch.setattr(map_ratings, "rated_clips", None)
+    table = tmp_path / "ratings.csv"
+    table.write_text("file,split\na.wav,train\nb.wav,train\n")
+    if rated:
+        (tmp_path / "teacher_distillmos.csv").write_text(rated)
+    with pytest.raises(ValueError, match=f"teacher_distillmos.csv lacks {lacking} of 2 clips: run teacher_ratings.py"):
+        map_ratings.main([f"--ratings={table}", f"--simulated={table}"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,10 @@ from growing_table import growing_table, read_rows
 from simulated_ratings import Degrader, SimulationArguments
 from torch import Tensor
 from tqdm import tqdm
+from workers import map_with
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.training import parse_arguments, run_script
 
 # Clips that are degraded together: other talkers come from the same batch.
 BATCH = 32
@@ -95,20 +96,8 @@ class Maker:
         return torch.from_numpy(np.resize(samples, self.samples)).float()
 
 
-_maker: Maker
-
-
-def _start(args: DegradationArguments) -> None:
-    global _maker
-    _maker = Maker(args)
-
-
-def _make(batch: int) -> list[str]:
-    return _maker(batch)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make what is missing; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make what is missing."""
     (args,) = parse_arguments((DegradationArguments,), argv)
     folder = Path(args.output_dir)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
@@ -119,12 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     batches = range(done, -(-args.clips // BATCH))
     with (
         growing_table(table, ("file", "split"), rows[: done * BATCH]) as write,
-        get_context("spawn").Pool(args.num_proc, _start, (args,)) as pool,
+        map_with(partial(Maker, args), batches, args.num_proc) as made,
     ):
-        for made in tqdm(pool.imap(_make, batches), total=len(batches)):
-            write({"file": name, "split": args.split or ""} for name in made)
-    return 0
+        for names in tqdm(made, total=len(batches)):
+            write({"file": name, "split": args.split or ""} for name in names)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -16,9 +16,9 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 from simulated_ratings import Degrader, SimulationArguments
 from torch import Tensor
 from torch.nn import functional as F
+from workers import map_with
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import SNR_THRESHOLD
 from jsqa_hf.jnd.excerpts import load_mono
 from jsqa_hf.metrics import mos_metrics
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 # Samples that DistillMOS looks at at a time; what is shorter it pads with zeros.
 TEACHER_SAMPLES = 122880
@@ -107,14 +108,10 @@ class Material:
         self.rirs = []
         if args.rirs:
             self.rirs = [to_tensor(row["audio"]).float() for row in load_rirs(*parse_source(args.rirs))]
-        # The processor makes them while stage 1, which does not need them, keeps the device busy.
-        self.pool = get_context("spawn").Pool(args.num_proc, _start, (args,))
-        self.made = self.pool.imap(_degrade, range(args.degraded_clips), chunksize=8)
 
-    def collect(self, device: str) -> int:
-        """Wait for the clips of the package's distortions; returns how many there are."""
-        clips = [(torch.from_numpy(made[0]), held_out(made[1])) for made in self.made if made is not None]
-        self.pool.close()
+    def collect(self, made: Iterable[tuple[NDArray[np.float16], str] | None], device: str) -> int:
+        """Wait for what [`Distorter`] makes; returns how many clips there are."""
+        clips = [(torch.from_numpy(one[0]), held_out(one[1])) for one in made if one is not None]
         self.degraded = Bank([clip for clip, held in clips if not held], device)
         self.degraded_validation = Bank([clip for clip, held in clips if held], device)
         return len(clips)
@@ -128,24 +125,22 @@ class Material:
         return torch.cat(parts)[order]
 
 
-_degrader: Degrader
+class Distorter:
+    """Makes clips of the package's distortions by their number: samples at a peak of 1, and the `speech_id`."""
 
+    def __init__(self, args: DistillationArguments) -> None:
+        torch.set_num_threads(1)
+        options = SimulationArguments(args.speech, args.noise, args.output_dir, rirs=args.rirs, seed=args.seed)
+        options.speech_split = options.noise_split = args.split
+        self.degrader = Degrader(options)
 
-def _start(args: DistillationArguments) -> None:
-    global _degrader
-    torch.set_num_threads(1)
-    folder = SimulationArguments(args.speech, args.noise, args.output_dir, rirs=args.rirs, seed=args.seed)
-    folder.speech_split = folder.noise_split = args.split
-    _degrader = Degrader(folder)
-
-
-def _degrade(number: int) -> tuple[NDArray[np.float16], str] | None:
-    rng, row = _degrader.draw(number)
-    try:
-        samples, _ = _degrader.degrade(rng, _degrader.excerpt(rng, row))
-    except ValueError:
-        return None
-    return (samples / max(1e-4, np.abs(samples).max())).astype(np.float16), row["speech_id"]
+    def __call__(self, number: int) -> tuple[NDArray[np.float16], str] | None:
+        rng, row = self.degrader.draw(number)
+        try:
+            samples, _ = self.degrader.degrade(rng, self.degrader.excerpt(rng, row))
+        except ValueError:
+            return None
+        return (samples / max(1e-4, np.abs(samples).max())).astype(np.float16), row["speech_id"]
 
 
 class Teacher:
@@ -321,8 +316,8 @@ def agreement(student: Student, batches: Sequence[tuple[Tensor, Tensor]]) -> dic
     return {name: float(value) for name, value in mos_metrics(predicted.cpu().numpy(), wanted.cpu().numpy()).items()}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Do both; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Do both."""
     (args,) = parse_arguments((DistillationArguments,), argv)
     if unknown := [shape for shape in args.shapes if shape not in RATES]:
         raise ValueError(f"there is no shape {unknown[0]!r}; there are: {', '.join(RATES)}")
@@ -330,11 +325,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     start = time.monotonic()
     material = Material(args)
-    pretrained, stage1 = pretrain(args, material)
-    print(f"{material.collect(args.device)} degraded clips, {time.monotonic() - start:.0f} s", flush=True)
+    # The processor makes them while stage 1, which does not need them, keeps the device busy.
+    with map_with(partial(Distorter, args), range(args.degraded_clips), args.num_proc) as made:
+        pretrained, stage1 = pretrain(args, material)
+        count = material.collect(made, args.device)
+    print(f"{count} degraded clips, {time.monotonic() - start:.0f} s", flush=True)
     distill(args, material, pretrained, stage1)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

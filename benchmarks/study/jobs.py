@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What numpy, torch and their libraries read when they are loaded.
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+from workers import deaf_to_interrupts, processes
 
 
 @dataclass(frozen=True)
@@ -38,21 +33,21 @@ class Job:
 Work = Callable[[Job, Path], dict[str, Any]]
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, work: Work, processes: int = 1) -> dict[str, dict[str, Any]]:
+def run_jobs(jobs: Sequence[Job], folder: Path, work: Work, number: int = 1) -> dict[str, dict[str, Any]]:
     """Do what is missing, in processes of one thread each, and return all results.
 
     Args:
         jobs: of different names.
         folder: for their JSON files.
         work: from a job and `folder` to a result that JSON can hold; a function of a module that can be imported.
-        processes: that run at a time.
+        number: of those that run at a time.
 
     Returns:
         Results by name of the job.
 
     Raises:
         ValueError: if two jobs share a name, or a finished job was done with other arguments.
-        RuntimeError: if jobs failed. The others are done all the same, and a second start does only what failed.
+        ChildProcessError: if jobs failed. The others are done all the same, and a second start does only what failed.
     """
     if len({job.name for job in jobs}) != len(jobs):
         raise ValueError("two jobs have the same name")
@@ -61,43 +56,21 @@ def run_jobs(jobs: Sequence[Job], folder: Path, work: Work, processes: int = 1) 
     if not todo:
         return results
     failed = {}
-    os.environ.update(THREADS)
-    spawn = multiprocessing.get_context("spawn")
-    with _workers_end_with_us(), ProcessPoolExecutor(min(processes, len(todo)), mp_context=spawn) as pool:
-        running = {pool.submit(_do, job, folder, work): job for job in todo}
-        try:
-            for number, future in enumerate(as_completed(running), 1):
-                name = running[future].name
-                if (error := future.exception()) is not None:
-                    failed[name] = error
-                    print(f"[{number}/{len(todo)}] {name} FAILED: {error}", flush=True)
-                    continue
-                results[name], seconds = future.result()
-                print(f"[{number}/{len(todo)}] {name}: {seconds:.0f} s", flush=True)
-        except BaseException:
-            # Ctrl-C ends the runs that are going on, and must not begin others.
-            pool.shutdown(cancel_futures=True)
-            raise
+    with processes(min(number, len(todo))) as pool:
+        with deaf_to_interrupts():
+            running = {pool.submit(_do, job, folder, work): job for job in todo}
+        for done, future in enumerate(as_completed(running), 1):
+            name = running[future].name
+            if (error := future.exception()) is not None:
+                failed[name] = error
+                print(f"[{done}/{len(todo)}] {name} FAILED: {error}", flush=True)
+                continue
+            results[name], seconds = future.result()
+            print(f"[{done}/{len(todo)}] {name}: {seconds:.0f} s", flush=True)
     if failed:
         name, error = next(iter(failed.items()))
-        raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed, such as {name}: {error}") from error
+        raise ChildProcessError(f"{len(failed)} of {len(todo)} runs failed, such as {name}: {error}") from error
     return results
-
-
-@contextmanager
-def _workers_end_with_us() -> Iterator[None]:
-    """SIGTERM, which unlike Ctrl-C reaches this process alone, ends its workers, too."""
-
-    def end(number: int, frame: Any) -> None:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _finished(job: Job, folder: Path) -> dict[str, Any] | None:

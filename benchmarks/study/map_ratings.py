@@ -26,15 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pesq
 import soxr
+from growing_table import read_rows
 from numpy.typing import NDArray
 from simulated_ratings import zimtohrli_mos
+from workers import require_bench
 
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.metrics.mapping import fit_mapping
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.training import parse_arguments, run_script
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from peers import PEERS, Rate  # noqa: E402 - it is a script beside this folder
@@ -55,7 +56,7 @@ Values = dict[str, NDArray[np.float64]]
 
 
 def rate_visqol(clean: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
-    """MOS-LQO of ViSQOL in its mode for speech."""
+    """MOS-LQO of ViSQOL in its mode for speech, by its polynomial mapping."""
     (scores,) = _visqol()([degraded.astype(np.float32)], [clean.astype(np.float32)]).values()
     return float(scores[0])
 
@@ -95,8 +96,17 @@ def load(path: Path) -> np.ndarray:
 
 
 def teacher_values(table: str, rows: Sequence[dict[str, str]]) -> NDArray[np.float64]:
-    """DistillMOS of the rows of a table."""
-    values = {row["file"]: row["distillmos"] for row in read(Path(table).parent / "teacher_distillmos.csv")}
+    """DistillMOS of the rows of a table.
+
+    Raises:
+        ValueError: if not all of them have been rated.
+    """
+    path = Path(table).parent / "teacher_distillmos.csv"
+    values = {row["file"]: row["distillmos"] for row in read_rows(path)}
+    if missing := sum(row["file"] not in values for row in rows):
+        raise ValueError(
+            f"{path} lacks {missing} of {len(rows)} clips: run teacher_ratings.py --ratings {table} to its end"
+        )
     return np.array([float(values[row["file"]]) for row in rows])
 
 
@@ -105,6 +115,8 @@ def rated_clips(
     path: str, also: tuple[str, ...] = ()
 ) -> tuple[Values, NDArray[np.float64], NDArray[np.str_], NDArray[np.bool_]]:
     """Measures, MOS and talker of each clip, and whether it is held out."""
+    import pesq
+
     rows, folder = read(path), Path(path).parent
     references = {row["talker"]: load(folder / row["file"]) for row in rows if row["condition"] in REFERENCES}
     pairs = [(references[row["talker"]], load(folder / row["file"])) for row in rows]
@@ -162,9 +174,13 @@ def compare_mixtures(ratings: str, also: Sequence[str] = ()) -> dict[str, dict[s
     return figures
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Choose, fit, test and apply the mapping; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Choose, fit, test and apply the mapping."""
     (args,) = parse_arguments((MappingArguments,), argv)
+    require_bench("pesq", *({"visqol", "zimtohrli"} & set(args.also)))
+    for table in (*args.ratings, args.simulated):
+        # Before what takes long.
+        teacher_values(table, read(table))
     figures = [compare_mixtures(path, args.also) for path in args.ratings]
     errors = {
         name: np.mean([of_table[name]["leave_one_talker_out"]["rmse"] for of_table in figures])
@@ -187,8 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         writer.writeheader()
         for row, value, teacher in zip(rows, mapped, simulated["distillmos"], strict=True):
             writer.writerow({**row, "mos": f"{value:.4f}", "distillmos": f"{teacher:.4f}"})
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -15,8 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import soxr
 from growing_table import growing_table, read_rows
 from numpy.typing import NDArray
 from tqdm import tqdm
+from workers import map_with, require_bench
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import bring_to_level
@@ -33,7 +33,7 @@ from jsqa_hf.jnd.distortions.base import Distortion
 from jsqa_hf.jnd.distortions.packet_loss import BurstLoss, PacketLoss
 from jsqa_hf.jnd.excerpts import draw_speech
 from jsqa_hf.jnd.selection import make_distortions
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.training import parse_arguments, run_script
 
 SAMPLING_RATE = 16000
 COLUMNS = ("file", "mos", "pesq", "zimtohrli", "distortion", "severity", "speech_id", "speaker_id", "split")
@@ -117,8 +117,6 @@ class Simulator(Degrader):
 
         super().__init__(args)
         self.pesq = pesq
-        # A missing module is told before the first clip.
-        _hearing()
 
     def __call__(self, number: int) -> dict[str, Any]:
         """Make one clip; returns its row, or why there is none as `error`."""
@@ -180,21 +178,10 @@ def draw_severity(rng: np.random.Generator, distortion: Distortion) -> float:
     return float(distortion.threshold.value(rng.uniform(low, high)))
 
 
-_simulator: Simulator
-
-
-def _start(args: SimulationArguments) -> None:
-    global _simulator
-    _simulator = Simulator(args)
-
-
-def _simulate(number: int) -> dict[str, Any]:
-    return _simulator(number)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make what is missing; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make what is missing."""
     (args,) = parse_arguments((SimulationArguments,), argv)
+    require_bench("pesq", "zimtohrli")
     folder = Path(args.output_dir)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     table = folder / "ratings.csv"
@@ -204,17 +191,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = 0
     with (
         growing_table(table, COLUMNS, rows) as write,
-        get_context("spawn").Pool(args.num_proc, _start, (args,)) as pool,
+        map_with(partial(Simulator, args), todo, args.num_proc) as made,
     ):
-        for row in tqdm(pool.imap(_simulate, todo), total=len(todo)):
+        for row in tqdm(made, total=len(todo)):
             if "error" in row:
                 failed += 1
                 print(f"clip {row['number']}: {row['error']}", file=sys.stderr)
                 continue
             write([row])
     print(f"{len(done) + len(todo) - failed} clips, {failed} could not be made")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

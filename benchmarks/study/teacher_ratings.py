@@ -13,20 +13,21 @@ import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from growing_table import growing_table, read_rows
 from tqdm import tqdm
+from workers import map_with
 
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.resampling import resample
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.training import parse_arguments, run_script
 from jsqa_hf.waveforms import to_mono
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from peers import PEERS, SAMPLING_RATE, Rate  # noqa: E402 - it is a script beside this folder
+from peers import PEERS, SAMPLING_RATE  # noqa: E402 - it is a script beside this folder
 
 
 @dataclass
@@ -38,25 +39,24 @@ class TeacherArguments:
     num_proc: int = field(default=1, metadata={"help": "number of processes, of one thread each"})
 
 
-_rate: Rate
+class Teacher:
+    """A measure that rates files."""
+
+    def __init__(self, measure: str) -> None:
+        self.rate = PEERS[measure].load("", 1).rate
+
+    def __call__(self, path: str) -> float:
+        samples, rate = decode_audio(path)
+        clip = resample(to_mono(samples), rate, SAMPLING_RATE).astype(np.float32)
+        return float(next(iter(self.rate([clip], []).values()))[0])
 
 
-def _start(measure: str) -> None:
-    global _rate
-    _rate = PEERS[measure].load("", 1).rate
-
-
-def _score(path: str) -> float:
-    samples, rate = decode_audio(path)
-    clip = resample(to_mono(samples), rate, SAMPLING_RATE).astype(np.float32)
-    return float(next(iter(_rate([clip], []).values()))[0])
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Rate what is missing; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Rate what is missing."""
     (args,) = parse_arguments((TeacherArguments,), argv)
-    if PEERS[args.measure].needs_reference:
-        raise ValueError(f"--measure {args.measure} needs a reference")
+    measures = [name for name, peer in PEERS.items() if not (peer.ours or peer.needs_reference)]
+    if args.measure not in measures:
+        raise ValueError(f"--measure {args.measure}: it must be one of {', '.join(measures)}")
     folder = Path(args.ratings).parent
     table = folder / f"teacher_{args.measure}.csv"
     with open(args.ratings, newline="", encoding="utf-8") as file:
@@ -66,13 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     todo = [file for file in files if file not in done]
     with (
         growing_table(table, ("file", args.measure), known) as write,
-        get_context("spawn").Pool(args.num_proc, _start, (args.measure,)) as pool,
+        map_with(partial(Teacher, args.measure), [str(folder / name) for name in todo], args.num_proc) as scores,
     ):
-        scores = pool.imap(_score, [str(folder / name) for name in todo], chunksize=4)
         for name, score in zip(todo, tqdm(scores, total=len(todo)), strict=True):
             write([{"file": name, args.measure: f"{score:.4f}"}])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))
