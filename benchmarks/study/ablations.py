@@ -38,7 +38,7 @@ from statistics_of_runs import compare_arms
 
 from jsqa_hf.data import load_noise, load_rirs, parse_source
 from jsqa_hf.jnd.selection import make_distortions
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 BASE = "paper"
 SCRATCH = "scratch"
@@ -215,8 +215,8 @@ def compare(
     return compare_arms(predicted[0], predicted[1], arms[0][0]["rated"]["mos"], arms[0][0]["condition"])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and write the report; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is missing and write the report."""
     (args,) = parse_arguments((AblationArguments,), argv)
     jobs, folder = plan(args), Path(args.output_dir)
     run_jobs(list(jobs.stage1.values()), folder, execute, args.jobs)
@@ -234,14 +234,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (variant, args.seeds[0], name) in jobs.judges
         }
         report[variant] = {"tests": tests, "distances": distances}
-    target = Path(args.results_dir)
+    target = args.results
     write_metrics(target / "ablations.json", {"settings": settings_of(args), "variants": report})
     text = markdown(report, len(args.seeds))
     (target / "ablations.md").write_text(text, encoding="utf-8")
     plot(report, target / "ablations.png")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -25,10 +25,10 @@ def markdown(report: Report, seeds: int) -> str:
     """One row per variant, and in words which are better than the paper's and than none."""
     lines = ["# What in stage 1 helps", ""]
     lines += [f"Means over {seeds} seeds. In brackets the difference of SRCC to the variant `{BASE}`, with its 95 %"]
-    lines += ["interval over clips and seeds. Clearly: that interval leaves 0 out and p of the paired t-test over the"]
+    lines += ["interval over clips and seeds. Clearly: the interval leaves 0 out, and p of the paired t-test over the"]
     lines += [f"seeds is below {SIGNIFICANT}; neither is corrected for the number of variants. Distances: Spearman"]
-    lines += ["correlation with the severity in unseen kinds of noise and under unseen distortions, and how often content"]
-    lines += ["counts more than quality (lower is better).", ""]
+    lines += ["correlation with the severity in unseen kinds of noise and under unseen distortions, and how often"]
+    lines += ["content counts more than quality (lower is better).", ""]
     lines += ["| variant | p835: RMSE | SRCC | simulated: RMSE | SRCC | noise | content | distortions |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for name, row in report.items():

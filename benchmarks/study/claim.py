@@ -34,7 +34,7 @@ from micro import (
 )
 from statistics_of_runs import compare_arms
 
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 ARMS = ("pretrained", "scratch")
 DIMENSIONS = ("noisiness", "coloration", "discontinuity", "loudness")
@@ -65,6 +65,7 @@ class ClaimArguments(StudyArguments):
     objective: list[str] | None = field(
         default=None, metadata={"help": "other options of stage 1 than the study's, as name=value: distortions=noise"}
     )
+    trial: bool = field(default=False, metadata={"help": "say in the report that it is one"})
 
 
 @dataclass(frozen=True)
@@ -215,8 +216,8 @@ def evaluate(test: Test, seeds: Sequence[int], results: Mapping[str, Mapping[str
     return tables
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and write the report; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is missing and write the report."""
     (args,) = parse_arguments((ClaimArguments,), argv)
     stage1, tests = plan(args)
     folder = Path(args.output_dir)
@@ -231,13 +232,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "pretraining": {name: result["metrics"] for name, result in pretraining.items()},
         "tables": tables,
     }
-    write_metrics(Path(args.results_dir) / "claim.json", report)
-    text = markdown(tables)
-    (Path(args.results_dir) / "claim.md").write_text(text, encoding="utf-8")
-    plot(tables, Path(args.results_dir) / "claim.png")
+    write_metrics(args.results / "claim.json", report)
+    text = markdown(tables, args.trial)
+    (args.results / "claim.md").write_text(text, encoding="utf-8")
+    plot(tables, args.results / "claim.png")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -16,15 +16,15 @@ BUDGET = "simulated-"
 Tables = Mapping[str, Mapping[str, Any]]
 
 
-def markdown(tables: Tables) -> str:
-    """The tables, and in words who wins."""
+def markdown(tables: Tables, trial: bool = False) -> str:
+    """The tables, and in words who wins; of a trial, that it is one."""
     lines = ["# Pretrained on JND pairs, or from scratch", ""]
-    lines += [
-        "Means over seeds. Relative change by pretraining, with its 95 % interval over clips and seeds; p of the"
-    ]
-    lines += ["paired t-test and of Wilcoxon's test over the seeds. Clearly: the interval leaves 0 out and p of the"]
-    lines += [f"t-test is below {SIGNIFICANT}; neither is corrected for the number of figures. Changes of correlations"]
-    lines += ["that may be 0 from scratch are not relative, and have no %.", ""]
+    if trial:
+        lines += ["**A trial, to see that everything runs: no figures to quote.**", ""]
+    lines += ["Means over seeds. Relative change by pretraining, with its 95 % interval over clips and seeds; p of"]
+    lines += ["the paired t-test and of Wilcoxon's test over the seeds. Clearly: the interval leaves 0 out, and p of"]
+    lines += [f"the t-test is below {SIGNIFICANT}; neither is corrected for the number of figures. Changes of"]
+    lines += ["correlations that may be 0 from scratch are not relative, and have no %.", ""]
     for name, table in tables.items():
         seeds = len(table["seeds"])
         lines += [f"## {name}", "", f"{table['clips']} clips, {seeds} seeds.", ""]

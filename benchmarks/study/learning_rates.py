@@ -33,7 +33,7 @@ from micro import (
 )
 from statistics_of_runs import agreement
 
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 HEADS = {"random head": False, "head from the regression": True}
 
@@ -121,11 +121,11 @@ def markdown(figures: Mapping[Setting, Mapping[str, float]], best: Mapping[tuple
     return "\n".join(lines) + "\n"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and write the report; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is missing and write the report."""
     (args,) = parse_arguments((RateArguments,), argv)
     stage1, stage2 = plan(args)
-    folder, target = Path(args.output_dir), Path(args.results_dir)
+    folder, target = Path(args.output_dir), args.results
     run_jobs(stage1, folder, execute, args.jobs)
     figures = judge(stage2, run_jobs(list(stage2.values()), folder, execute, args.jobs))
     best = best_rates(figures)
@@ -139,8 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = markdown(figures, best)
     (target / "learning_rates.md").write_text(text, encoding="utf-8")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -20,7 +20,6 @@ from jsqa_hf.audio import decode_audio
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "training_scripts"
-RESULTS = REPOSITORY / "docs" / "results" / "study"
 
 # Our choice; what is not named is as in `JSQAConfig.tiny`, 0.2 M parameters, about as many as NISQA has. The others
 # have 0.9 and 5.2 M.
@@ -66,7 +65,9 @@ class StudyArguments:
     rirs: str | None = field(default=None, metadata={"help": "room impulse responses for stage 1"})
     train_split: str = field(default="train", metadata={"help": "value of the columns split to train on"})
     test_split: str = field(default="test", metadata={"help": "value of the columns split to test on"})
-    results_dir: str = field(default=str(RESULTS), metadata={"help": "folder for JSON, Markdown and plot"})
+    results_dir: str | None = field(
+        default=None, metadata={"help": "folder for JSON, Markdown and plot; default: results in --output_dir"}
+    )
     seeds: list[int] = field(default_factory=lambda: list(range(5)), metadata={"help": "runs of every kind"})
     stage1_steps: int = field(default=400, metadata={"help": "optimiser steps of pretraining"})
     steps: int = field(default=240, metadata={"help": "optimiser steps of stage 2, whatever the number of clips"})
@@ -82,6 +83,11 @@ class StudyArguments:
         metadata={"help": "half precision: faster where the processor has it built in, slower elsewhere"},
     )
     jobs: int = field(default=1, metadata={"help": "runs at a time, each in a process of one thread"})
+
+    @property
+    def results(self) -> Path:
+        """Where the report goes; unless asked for, not among the figures of the repository."""
+        return Path(self.output_dir) / "results" if self.results_dir is None else Path(self.results_dir)
 
 
 def settings_of(args: object) -> dict[str, Any]:

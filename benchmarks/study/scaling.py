@@ -21,12 +21,11 @@ import numpy as np
 from ablations import test_tables
 from jobs import Job, run_jobs
 from micro import OBJECTIVE, SHAPES, StudyArguments, execute, finetuning_job, pretraining_job, settings_of
-from numpy.typing import ArrayLike
 from scaling_report import markdown, plot
 from scipy import stats
 from statistics_of_runs import agreement
 
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 TESTS = ("p835", "simulated")
 # Of the largest budget, to which the law is extended.
@@ -72,67 +71,72 @@ def plan(args: ScalingArguments) -> tuple[list[Job], dict[tuple[str, str, int, i
     return stage1, stage2
 
 
-def fit_power_law(steps: ArrayLike, srcc: ArrayLike, beyond: Sequence[float]) -> dict[str, Any] | None:
-    """Fit 1 - SRCC = a * steps ** -b by least squares of the logarithms.
+def fit_power_law(runs: Mapping[int, Sequence[float]], beyond: Sequence[int]) -> dict[str, Any] | None:
+    """Fit 1 - SRCC = a * steps ** -b by least squares of the logarithms, with an `a` of its own for every seed.
+
+    Runs of one seed share their first weights and their labelled clips, so that they err together.
 
     Args:
-        steps: (runs,) of stage 1, at least two different ones.
-        srcc: (runs,), below 1.
+        runs: SRCC, below 1, by steps of stage 1; of the same seeds in the same order for all steps.
         beyond: steps to extend the law to.
 
     Returns:
-        `a`, `b` with its 95 % interval `b_interval`, `r_squared`, `residuals` (runs,) in units of SRCC, and
-        `expected`, by steps: `srcc` and the 95 % `interval` in which a further run would lie if the law holds and the
-        logarithms of the errors are normally distributed. None for fewer than three runs, or an SRCC that is not
-        defined.
+        `a`, the geometric mean over the seeds, `b` with its 95 % interval `b_interval`, `r_squared`, the share of the
+        variance within seeds, `residuals` (steps * seeds,) in units of SRCC, and `expected`, by steps: `srcc`, the
+        mean over these seeds, and the 95 % `interval` in which it would lie if the law holds and the logarithms of
+        the errors are normally distributed. None for too few runs, or an SRCC that is not defined.
     """
-    x, rated = np.log(np.asarray(steps, dtype=float)), np.asarray(srcc, dtype=float)
-    if len(x) < 3 or not (rated < 1).all():
+    rated = np.array([runs[steps] for steps in runs], dtype=float)
+    if len(runs) < 2 or (freedom := rated.size - rated.shape[1] - 1) < 1 or not (rated < 1).all():
         return None
-    y = np.log(1 - rated)
-    line = stats.linregress(x, y)
-    freedom = len(x) - 2
-    quantile = stats.t.ppf(0.975, freedom)
-    spread = np.sqrt(((y - line.intercept - line.slope * x) ** 2).sum() / freedom)
+    number, seeds = rated.shape
+    x, y = np.log(np.array(list(runs), dtype=float)), np.log(1 - rated)
+    away = x - x.mean()
+    slope = float(away @ y.mean(axis=1) / (away @ away))
+    residuals = y - y.mean(axis=0) - slope * away[:, None]
+    margin = stats.t.ppf(0.975, freedom) * np.sqrt((residuals**2).sum() / freedom / seeds)
     expected = {}
     for more in beyond:
-        centre = line.intercept + line.slope * np.log(more)
-        leverage = (np.log(more) - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
-        width = quantile * spread * np.sqrt(1 + 1 / len(x) + leverage)
+        further = np.log(more) - x.mean()
+        centre = y.mean() + slope * further
+        # Of the mean of one further run of each seed.
+        width = margin * np.sqrt(1 + 1 / number + further**2 / (away @ away))
         low, high = 1 - np.exp(centre + width), 1 - np.exp(centre - width)
-        expected[str(int(more))] = {"srcc": float(1 - np.exp(centre)), "interval": [float(low), float(high)]}
+        expected[str(more)] = {"srcc": float(1 - np.exp(centre)), "interval": [float(low), float(high)]}
+    error = float(margin / np.sqrt(away @ away))
     return {
-        "a": float(np.exp(line.intercept)),
-        "b": float(-line.slope),
-        "b_interval": [float(-line.slope - quantile * line.stderr), float(-line.slope + quantile * line.stderr)],
-        "r_squared": float(line.rvalue**2),
-        "residuals": (rated - (1 - np.exp(line.intercept + line.slope * x))).tolist(),
+        "a": float(np.exp(y.mean() - slope * x.mean())),
+        "b": -slope,
+        "b_interval": [-slope - error, -slope + error],
+        "r_squared": float(1 - (residuals**2).sum() / ((y - y.mean(axis=0)) ** 2).sum()),
+        "residuals": (rated - (1 - np.exp(y - residuals))).ravel().tolist(),
         "expected": expected,
     }
+
+
+def mean_srcc(values: Sequence[float]) -> float:
+    """The mean over seeds as the law has it: that of the logarithms of 1 - SRCC."""
+    return float(1 - np.exp(np.log(1 - np.asarray(values, dtype=float)).mean()))
 
 
 def curve(runs: Mapping[int, Sequence[float]]) -> dict[str, Any]:
     """The SRCC of every run by steps of stage 1, with the law that fits them, and one that had not seen the largest.
 
     Args:
-        runs: by steps; 0 is from scratch, and is not fitted.
+        runs: by steps; 0 is from scratch, and is not fitted. Of the same seeds in the same order for all steps.
     """
-    steps = sorted(number for number in runs if number)
-    x = np.array([number for number in steps for _ in runs[number]])
-    y = np.array([value for number in steps for value in runs[number]])
-    before = x < steps[-1]
-    check = fit_power_law(x[before], y[before], [steps[-1]]) if len(steps) > 2 else None
+    pretrained = {steps: runs[steps] for steps in sorted(runs) if steps}
+    most = max(pretrained)
+    check = fit_power_law({steps: values for steps, values in pretrained.items() if steps != most}, [most])
     return {
         "srcc": {str(number): list(values) for number, values in runs.items()},
-        "law": fit_power_law(x, y, [factor * steps[-1] for factor in BEYOND]),
-        "check": None
-        if check is None
-        else {**check["expected"][str(steps[-1])], "measured": float(np.mean(runs[steps[-1]]))},
+        "law": fit_power_law(pretrained, [factor * most for factor in BEYOND]),
+        "check": None if check is None else {**check["expected"][str(most)], "measured": mean_srcc(runs[most])},
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and write the report; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is missing and write the report."""
     (args,) = parse_arguments((ScalingArguments,), argv)
     folder = Path(args.output_dir)
     stage1, stage2 = plan(args)
@@ -148,14 +152,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     (value,) = agreement(made["predicted"]["mos"], made["rated"]["mos"])["srcc"]
                     runs.setdefault(steps, []).append(float(value))
             curves[f"{size}, {test}"] = curve(dict(sorted(runs.items())))
-    target = Path(args.results_dir)
+    target = args.results
     write_metrics(target / "scaling.json", {"settings": settings_of(args), "curves": curves})
     text = markdown(curves)
     (target / "scaling.md").write_text(text, encoding="utf-8")
     plot(curves, target / "scaling.png")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

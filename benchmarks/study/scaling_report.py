@@ -20,8 +20,13 @@ def markdown(curves: Curves) -> str:
     for name, one in curves.items():
         means = [np.mean(one["srcc"][str(number)]) if str(number) in one["srcc"] else np.nan for number in steps]
         lines.append(f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
-    lines += ["", "Power law 1 - SRCC = a * steps ** -b; b above 0 means that more pretraining helps.", ""]
-    lines += ["| network, test | a | b | 95 % | R² | largest residual | expected of more steps, 95 % of a run |"]
+    lines += ["", "Power law 1 - SRCC = a * steps ** -b; b above 0 means that more pretraining helps. Every seed has"]
+    lines += ["an a of its own, as its runs share their first weights and their labelled clips; R² is within seeds."]
+    lines += [
+        "What is expected, with its 95 % interval, is the mean over these seeds, of the logarithm of 1 - SRCC.",
+        "",
+    ]
+    lines += ["| network, test | a | b | 95 % | R² | largest residual | expected of more steps |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for name, one in curves.items():
         if (law := one["law"]) is None:
