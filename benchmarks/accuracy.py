@@ -22,7 +22,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ from scipy import stats
 from tqdm import tqdm
 
 from jsqa_hf.metrics import p1401_metrics
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 SETS = {
     "p835": "P.835, held-out talkers",
     "p835_fullband": "P.835, held-out talkers, full band",
@@ -71,8 +71,11 @@ class BenchmarkArguments:
         default=None, metadata={"help": "folder inter-component-phase-speech-enhancement-MUSHRA"}
     )
     simulated: str | None = field(default=None, metadata={"help": "table of map_ratings.py, of held-out speech"})
-    limit: int | None = field(default=None, metadata={"help": "at most so many clips of a set, to see that it runs"})
-    output_dir: str = field(default=str(REPOSITORY / "docs" / "results"), metadata={"help": "folder to write to"})
+    limit: int | None = field(
+        default=None,
+        metadata={"help": "at most so many clips of a set, to see that it runs; takes an --output_dir of its own"},
+    )
+    output_dir: str = field(default=str(RESULTS), metadata={"help": "folder to write to"})
 
 
 def evaluate(peer: LoadedPeer, rated: RatedClips, title: str) -> dict[str, Any]:
@@ -131,6 +134,7 @@ def real_time_factors(path: Path) -> dict[str, float]:
 def as_markdown(results: Mapping[str, Any], factors: Mapping[str, float]) -> str:
     """All tables."""
     lines = ["# Accuracy of ratings", "", "From `benchmarks/accuracy.py`, which tells what the sets are."]
+    lines += ["Every measure is given clips at 16 kHz, also those that know full band."]
     for name, of_set in results["sets"].items():
         lines += ["", f"## {name}", "", *table(of_set["peers"], of_set["are_mos"])]
     lines += ["", "## The measures", "", "| | reference | weights | file, MB | real-time factor | licence |"]
@@ -214,10 +218,14 @@ def with_earlier(results: dict[str, Any], path: Path) -> dict[str, Any]:
     return {"peers": {**earlier["peers"], **results["peers"]}, "sets": sets}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    (arguments,) = parse_arguments([BenchmarkArguments])
+    (arguments,) = parse_arguments([BenchmarkArguments], argv)
     folder = Path(arguments.output_dir)
+    if arguments.limit is not None and folder.resolve() == RESULTS:
+        raise ValueError("--limit gives no figures to keep: name another --output_dir than that of the results")
+    if unknown := set(arguments.peers) - set(PEERS):
+        raise ValueError(f"--peers has no {', '.join(sorted(unknown))}: there are {', '.join(PEERS)}")
     results = with_earlier(measure(arguments), folder / "accuracy.json")
     write_metrics(folder / "accuracy.json", results)
     text = as_markdown(results, real_time_factors(folder / "inference.json"))
@@ -226,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

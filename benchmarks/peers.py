@@ -189,6 +189,7 @@ def _load_visqol(model: str, threads: int) -> LoadedPeer:
     import visqol
 
     measure = visqol.VisqolApi()
+    # The lattice, which it takes by default where its runtime is there, gives other scores.
     measure.create(mode="speech", use_lattice_model=False)
 
     def rate(clips: Clips, references: Clips) -> dict[str, np.ndarray]:
@@ -216,6 +217,12 @@ PEERS: dict[str, Peer] = {
     "distillmos": Peer("DistillMOS", "MIT", "torch", _load_distillmos),
     "nisqa": Peer("NISQA 2.0 (torchmetrics)", "MIT, weights CC BY-NC-SA 4.0", "torch", _load_nisqa),
     "pesq": Peer("PESQ wideband", "see ITU-T P.862", "signal", _load_pesq, needs_reference=True),
-    "visqol": Peer("ViSQOL speech mode (visqol-python)", "Apache-2.0", "signal", _load_visqol, needs_reference=True),
+    "visqol": Peer(
+        "ViSQOL speech mode (visqol-python, polynomial mapping)",
+        "Apache-2.0",
+        "signal",
+        _load_visqol,
+        needs_reference=True,
+    ),
 }
 """The measures, by the name on the command line."""

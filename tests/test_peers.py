@@ -39,6 +39,13 @@ def test_measures_hear_noise(name: str) -> None:
     assert (peer.parameters is None) == (PEERS[name].runtime == "signal")
 
 
+def test_a_trial_never_replaces_the_results_and_unknown_names_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--limit .* another --output_dir"):
+        accuracy.main(["--limit=3", "--peers", "dnsmos"])
+    with pytest.raises(ValueError, match="--peers has no dnsmoss: there are jsqa, .*dnsmos"):
+        accuracy.main(["--peers", "dnsmoss", f"--output_dir={tmp_path}"])
+
+
 def test_measures_have_licences() -> None:
     assert all(peer.licence and peer.title for peer in PEERS.values())
 
