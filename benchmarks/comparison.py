@@ -1,18 +1,23 @@
 """How far comparisons can be trusted, on the rated clips of two talkers that neither model was trained on.
 
-python benchmarks/comparison.py > docs/results/comparison.json
+    python benchmarks/comparison.py > docs/results/comparison.json
+
+Takes the data in `examples/data` and the models of the package, and prints JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from jsqa_hf.comparison import Comparison, load_comparer
+from jsqa_hf.training import run_script
 
 DATA = Path(__file__).parents[1] / "examples" / "data" / "p835"
 BANDS = ((0.5, 0.75), (0.75, 0.95), (0.95, 1.0))
@@ -20,6 +25,7 @@ BANDS = ((0.5, 0.75), (0.75, 0.95), (0.95, 1.0))
 
 def main() -> None:
     """Compare all pairs of clips of a talker, and all pairs of the two talkers in the same condition."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with open(DATA / "ratings.csv", encoding="utf-8", newline="") as stream:
         clips = [row for row in csv.DictReader(stream) if row["split"] == "test"]
     comparer = load_comparer(device="cpu")
@@ -64,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

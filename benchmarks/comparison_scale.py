@@ -24,7 +24,7 @@ from jsqa_hf import DEFAULT_COMPARISON_CHECKPOINT, JSQAFeatureExtractor, JSQAFor
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.jnd.selection import make_distortions
-from jsqa_hf.training import calibrate_model, parse_arguments, repeat_with_index, write_metrics
+from jsqa_hf.training import calibrate_model, parse_arguments, repeat_with_index, run_script, write_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 JUDGED = REPOSITORY / "examples" / "data" / "speech" / "speech.csv"
@@ -73,8 +73,8 @@ def make_ladders(args: ScaleArguments) -> Any:
     return ladders
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Fit and write; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fit and write."""
     (args,) = parse_arguments((ScaleArguments,), argv)
     torch.manual_seed(args.seed)
     model = JSQAForContrastivePretraining.from_pretrained(args.model).eval()
@@ -91,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     write_metrics(Path(args.report), figures)
     print(figures)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

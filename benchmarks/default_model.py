@@ -24,7 +24,7 @@ from jsqa_hf import DEFAULT_CHECKPOINT, SpeechQualityPipeline
 from jsqa_hf.jnd import loop_to_length, mix_at_snr
 from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.scoring import load_pipeline
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "examples" / "data"
@@ -100,8 +100,8 @@ def gain_sensitivity(rate: SpeechQualityPipeline) -> dict[str, float]:
     return {"gain_db": GAIN_DB, "mean_change": float(np.mean(changes)), "largest_change": float(np.abs(changes).max())}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Compute and write the figures; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compute and write the figures."""
     (args,) = parse_arguments((BenchmarkArguments,), argv)
     rate = load_pipeline(args.model)
     figures = {
@@ -111,8 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     write_metrics(Path(args.output_dir) / "evaluation.json", figures)
     print((Path(args.output_dir) / "evaluation.json").read_text())
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -289,4 +289,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
         print(json.dumps(work(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6])))
     else:
-        main()
+        from jsqa_hf.training import run_script
+
+        sys.exit(run_script(main))

@@ -26,6 +26,7 @@ from jsqa_hf import windows
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.resampling import resample
 from jsqa_hf.scoring import load_pipeline
+from jsqa_hf.training import run_script
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "long_audio.json"
@@ -168,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -8,6 +8,7 @@ The JND is the 3 dB of the SNR; the answers are those about noise that is clearl
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from scipy.special import xlogy
 
 from jsqa_hf.jnd.psychometric import fit_psychometric_curve
 from jsqa_hf.jnd.thresholds import SNR_THRESHOLD
-from jsqa_hf.training import write_metrics
+from jsqa_hf.training import run_script, write_metrics
 
 
 def main() -> None:
@@ -45,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -31,7 +31,7 @@ import soundfile
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator, load_mono, make_distortion, registered_distortions
-from jsqa_hf.training import parse_arguments, repeat_with_index, write_metrics
+from jsqa_hf.training import parse_arguments, repeat_with_index, run_script, write_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "examples" / "data"
@@ -286,8 +286,8 @@ def _peer_rows(peers: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterable[str]:
             yield f"| {name} | {row['pairs_per_second']:.0f} | {row['times_jsqa_hf']:.2f} |"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and write; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
     (arguments,) = parse_arguments((BenchmarkArguments,), argv)
     datasets.disable_progress_bars()
     speech, noise = _load(arguments)
@@ -307,8 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = as_markdown(results)
     (folder / "pair_generation.md").write_text(table, encoding="utf-8")
     print(table)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -36,6 +36,7 @@ from jsqa_hf.training import (
     MOSTrainer,
     parse_arguments,
     repeat_with_index,
+    run_script,
     with_lengths,
     write_metrics,
 )
@@ -249,8 +250,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and write; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
     (args,) = parse_arguments((BenchmarkArguments,), argv)
     results: dict[str, Any] = {"threads": torch.get_num_threads(), "memory_duration_s": args.memory_duration_s}
     results["memory_model_size"] = args.memory_model_size
@@ -266,8 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = as_markdown(results)
     (folder / "training.md").write_text(table, encoding="utf-8")
     print(table)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -56,7 +56,7 @@ from jsqa_hf.jnd.verification_report import (
     suggestions_as_markdown,
 )
 from jsqa_hf.jnd.verify import verify
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.training import parse_arguments, run_script
 
 SAMPLING_RATE = 16000
 DURATION_S = 3.0
@@ -215,8 +215,8 @@ def write(path: Path, results: Any) -> None:
     path.write_text(json.dumps(finite(results), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run and write the results; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run and write the results."""
     (args,) = parse_arguments((VerificationArguments,), argv)
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -257,8 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(output / "pairs.json", reports)
             (output / f"pairs-{judge.name}.md").write_text(report_as_markdown(report, 1), encoding="utf-8")
             plot_report(report, output / f"pairs-{judge.name}.png")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -173,6 +173,14 @@ def test_mistakes_of_users_get_a_line_and_those_of_ours_a_traceback(capsys):
         run_script(broken)
 
 
+def test_ctrl_c_ends_a_script_with_one_line(capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert run_script(interrupted) == 130
+    assert capsys.readouterr().err.endswith(": interrupted\n")
+
+
 ONE_OF_SEVERAL = """
 import atexit, sys, threading, time
 import torch

@@ -335,7 +335,7 @@ SOUND = [*SMALL, "--noise_repetitions", "1", "--contents", "1", "--levels", "3",
 
 def run(module: Any, arguments: list[str], folder: Path) -> tuple[dict[str, Any], str]:
     """Results and Markdown of a command."""
-    assert module.main([*arguments, "--output_dir", str(folder)]) == 0
+    module.main([*arguments, "--output_dir", str(folder)])
     name = module.__name__
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     return json.loads((folder / f"{name}.json").read_text()), (folder / f"{name}.md").read_text()

@@ -27,7 +27,7 @@ import torch
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
 from jsqa_hf.metrics import mos_metrics
-from jsqa_hf.training import ContrastiveCollator, MOSCollator, parse_arguments, write_metrics
+from jsqa_hf.training import ContrastiveCollator, MOSCollator, parse_arguments, run_script, write_metrics
 from jsqa_hf.training.interval_width import interval_shifts, shift_intervals
 from jsqa_hf.training.predictions import Predictions, predict
 
@@ -105,8 +105,8 @@ def ranked_rightly(
     return {"all": float(np.mean(list(by_distortion.values()))), **by_distortion}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Average, fit the intervals, save; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Average, fit the intervals, save."""
     (args,) = parse_arguments((AveragingArguments,), argv)
     before, model = (
         JSQAForMOSRegression.from_pretrained(path, dtype=torch.float32) for path in (args.before, args.after)
@@ -139,8 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model.save_pretrained(args.output_dir)
     extractor.save_pretrained(args.output_dir)
     write_metrics(Path(args.output_dir) / "averaging.json", report)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -40,7 +40,7 @@ from jsqa_hf.comparison import load_comparer
 from jsqa_hf.jnd import SNR_THRESHOLD, Distortion
 from jsqa_hf.jnd.psychometric import answer_shares
 from jsqa_hf.jnd_scale import JNDScale
-from jsqa_hf.training import parse_arguments, write_metrics
+from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
@@ -72,9 +72,7 @@ class FineArguments(MaterialArguments):
     noise_repetitions: int = field(default=3, metadata={"help": "noises per speaker"})
     contents: int = field(default=2, metadata={"help": "excerpts per distortion other than noise"})
     threads: int = field(default=1, metadata={"help": "of each model"})
-    output_dir: str = field(
-        default=str(REPOSITORY / "docs" / "results" / "study"), metadata={"help": "folder to write to"}
-    )
+    output_dir: str = field(default="runs/fine_discrimination/results", metadata={"help": "folder to write to"})
 
 
 class Pair(NamedTuple):
@@ -319,8 +317,8 @@ def load_raters(pipeline: Any, peers: Sequence[str], threads: int) -> dict[str, 
     return raters
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and write; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write."""
     (args,) = parse_arguments([FineArguments], argv)
     torch.set_num_threads(args.threads)
     observer = load_comparer(args.contrastive_model, args.mos_model, "cpu")
@@ -332,8 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (folder / "fine_discrimination.md").write_text(text, encoding="utf-8")
     plot(results, folder / "fine_discrimination.png")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -10,14 +10,16 @@ for DistillMOS, which taught jsqa-tiny. It is a lower limit.
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from jsqa_hf.training import write_metrics
+from jsqa_hf.training import run_script, write_metrics
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "jsqa-tiny"
+REPORT = Path(__file__).resolve().parents[2] / "docs" / "results" / "jsqa-tiny" / "panels.json"
 MEASURE = "Distill-MOS"
 # Mean squared error and PCC by utterance, from BENCHMARK.md of urgent-challenge/urgent2026_challenge_track2 at commit
 # 0ef9d43. Left out: the test parts of NISQA, which this project keeps for tests; SOMOS, with which DistillMOS does not
@@ -85,16 +87,19 @@ def error_of_scale(figures: Mapping[str, tuple[float, float]], measure: str) -> 
 
 def main() -> None:
     """Write the differences by test, and the root of the mean of their squares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=REPORT, help="JSON file to write (default: %(default)s)")
+    args = parser.parse_args()
     squares = {test: error_of_scale(figures, MEASURE) for test, figures in PUBLISHED.items()}
     report = {
         "measure": MEASURE,
         "by_test": {test: float(np.sqrt(square)) for test, square in squares.items()},
         "root_mean_square": float(np.sqrt(np.mean(list(squares.values())))),
     }
-    write_metrics(RESULTS / "panels.json", report)
+    write_metrics(args.output, report)
     print(*(f"{test}: {value:.2f}" for test, value in report["by_test"].items()), sep="\n")
     print(f"root mean square: {report['root_mean_square']:.2f} points")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

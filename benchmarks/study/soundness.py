@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from harmless_changes import CHANGES
 from held_out import (
-    REPOSITORY,
     SAMPLING_RATE,
     Material,
     MaterialArguments,
@@ -46,7 +45,7 @@ from jsqa_hf.jnd import SNR_THRESHOLD, Distortion, JNDPairGenerator
 from jsqa_hf.jnd.psychometric import fit_psychometric_curve
 from jsqa_hf.jnd_scale import JNDScale
 from jsqa_hf.metrics import monotonicity_violations
-from jsqa_hf.training import ContrastiveCollator, parse_arguments, write_metrics
+from jsqa_hf.training import ContrastiveCollator, parse_arguments, run_script, write_metrics
 from jsqa_hf.training.embedding import embed_ladders
 from jsqa_hf.training.embedding_measures import (
     ClipTable,
@@ -80,9 +79,7 @@ class SoundnessArguments(MaterialArguments):
     contents: int = field(default=4, metadata={"help": "excerpts per distortion, for monotonicity"})
     levels: int = field(default=8, metadata={"help": "severities over the range of a distortion"})
     threads: int = field(default=1, metadata={"help": "of each model"})
-    output_dir: str = field(
-        default=str(REPOSITORY / "docs" / "results" / "study"), metadata={"help": "folder to write to"}
-    )
+    output_dir: str = field(default="runs/soundness/results", metadata={"help": "folder to write to"})
 
 
 def distance_curve(material: Material, observer: Any, repetitions: int = 2) -> dict[str, Any]:
@@ -310,8 +307,8 @@ def measure(args: SoundnessArguments, observer: Any) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and write; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write."""
     (args,) = parse_arguments([SoundnessArguments], argv)
     torch.set_num_threads(args.threads)
     results: Mapping[str, Any] = measure(args, load_comparer(args.contrastive_model, args.mos_model, "cpu"))
@@ -321,8 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (folder / "soundness.md").write_text(text, encoding="utf-8")
     plot(results, folder / "soundness.png")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from micro import Row, write_table
 
-from jsqa_hf.training import parse_arguments
+from jsqa_hf.training import parse_arguments, run_script
 
 # Kinds of noise and talkers that only test. Those of the example data are among them; of the 100 sounds of one author,
 # which are each of a kind, the last 20. Our choice.
@@ -91,8 +91,8 @@ def _read(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the tables; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the tables."""
     (args,) = parse_arguments((TableArguments,), argv)
     data, target = Path(args.data), Path(args.output_dir)
     tables = {"speech": speech_rows(data), "noise": noise_rows(data), "p835": p835_rows(data)}
@@ -102,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_table(target / f"{name}.csv", rows)
         test = sum(row["split"] == "test" for row in rows)
         print(f"{name}: {len(rows) - test} to train on, {test} to test on")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -157,7 +157,7 @@ def run_script(main: Callable[[], Any]) -> int:
     """Run a script's `main`; for errors in what was asked for or given, print one line instead of a traceback.
 
     Returns:
-        The exit code: 0, or 1 after an error. The traceback is in `run.json` if the run had begun.
+        The exit code: 0, 1 after an error, or 130 after Ctrl-C. The traceback is in `run.json` if the run had begun.
     """
     code = 0
     try:
@@ -165,6 +165,9 @@ def run_script(main: Callable[[], Any]) -> int:
     except (OSError, ValueError, ImportError, StrictDataclassError) as error:
         print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        return 130
     except SystemExit as error:
         if error.code is not None and not isinstance(error.code, int):
             raise
