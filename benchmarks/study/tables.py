@@ -2,11 +2,20 @@
 
     python benchmarks/study/tables.py --data DATA --output_dir runs/tables
 
-`DATA` has the folders `librispeech/train-clean-100`, `librispeech/test-other`, `picovoice`, `noise` (with `noise.csv`:
-`file`, `type`), `p835` (with the `ratings.csv` of microsoft/P.808) and, where it is at hand, `slotest` (with
-`ratings.csv`: `file`, `talker`, `condition`, `mos` from 1 to 7). Writes `speech.csv`, `noise.csv`, `p835.csv` (the
-wideband clips, their overall rating) and `slotest.csv` (from 1 to 7 to 1 to 5), all with absolute paths and the
-column `split`. Between `train` and `test` no talker and no kind of noise is shared.
+`DATA` has the folders `librispeech/train-clean-100`, `librispeech/test-other`, `picovoice`, `noise` (with
+`noise.csv`: `file`, `type`), `p835` (with `ratings.csv`: `file`, `band`, `talker`, `condition`, `ovrl_mos`) and, where
+it is at hand, `slotest` (with `ratings.csv`: `file`, `talker`, `condition`, `mos` from 1 to 7). Writes `speech.csv`,
+`noise.csv`, `p835.csv` (the wideband clips, their overall rating) and `slotest.csv` (from 1 to 7 to 1 to 5), all with
+absolute paths and the column `split`. Between `train` and `test` no talker and no kind of noise is shared.
+
+Where they are from:
+
+- LibriSpeech: openslr.org/12, `train-clean-100` (the study had one utterance of each speaker) and `test-other`.
+- Picovoice: `data/speech/clean` of github.com/Picovoice/speech-to-intent-benchmark, as FLAC, where it is at hand.
+- Noise: github.com/karoldvl/ESC-10, the background noise of Speech Commands v0.01, 100 Nonspeech Sounds of G. Hu, and
+  others; any noise will do, if `type` tells its kind and some kinds are among `TEST_NOISE_TYPES`.
+- P.835: `p835_reference_conditions` of github.com/microsoft/P.808, also in `examples/data/p835` of this repository.
+- SLOTest: github.com/WafaaWardah/SLOTest_2023.
 """
 
 from __future__ import annotations
@@ -99,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if (data / "slotest").is_dir():
         tables["slotest"] = slotest_rows(data)
     for name, rows in tables.items():
+        if missing := {"train", "test"} - {row["split"] for row in rows}:
+            raise ValueError(f"{data} has no {name} to {' or to '.join(sorted(missing))} on; see the top of tables.py")
         write_table(target / f"{name}.csv", rows)
         test = sum(row["split"] == "test" for row in rows)
         print(f"{name}: {len(rows) - test} to train on, {test} to test on")

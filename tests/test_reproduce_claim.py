@@ -1,0 +1,131 @@
+"""The claim repeated in one command: its steps, and the tables that it begins with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
+
+import claim
+import map_ratings
+import reproduce_claim
+import simulated_ratings
+import tables
+import teacher_ratings
+from micro import REPOSITORY, read_table, settings_of
+
+from jsqa_hf.training import parse_arguments
+
+ARGUMENTS = {
+    "tables": tables.TableArguments,
+    "simulated_ratings": simulated_ratings.SimulationArguments,
+    "teacher_ratings": teacher_ratings.TeacherArguments,
+    "map_ratings": map_ratings.MappingArguments,
+    "claim": claim.ClaimArguments,
+}
+SCRIPTS = ["tables", *["simulated_ratings"] * 2, *["teacher_ratings"] * 4, *["map_ratings"] * 2, "claim"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Recordings without a sound, which the tables do not listen to."""
+    folder = tmp_path / "data"
+    for path in ("librispeech/train-clean-100/1-2-3", "librispeech/test-other/4/4-5-6", "picovoice/a"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / f"{path}.flac").touch()
+    (folder / "rir").mkdir()
+    written = {
+        "noise": ["file,type", "a.flac,rain", "b.flac,train"],
+        "p835": [
+            "file,band,talker,condition,ovrl_mos",
+            *(f"{talker}.flac,wb,{talker},c0,4" for talker in ("f1", "f3")),
+        ],
+        "slotest": ["file,talker,condition,mos", "a.flac,F1,C01,7", "b.flac,F2,C01,4"],
+    }
+    for name, lines in written.items():
+        (folder / name).mkdir()
+        (folder / name / ("noise.csv" if name == "noise" else "ratings.csv")).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def parsed(data: Path, *, quick: bool = False) -> list[tuple[str, object]]:
+    """Scripts with their arguments, as they would read them."""
+    steps = reproduce_claim.plan(reproduce_claim.ReproductionArguments(str(data), "out", [7, 8], 2, quick))
+    return [(script, parse_arguments((ARGUMENTS[script],), words)[0]) for script, words in steps]
+
+
+def test_the_settings_are_those_of_the_figures_that_are_kept(data: Path):
+    steps = parsed(data)
+    assert [script for script, _ in steps] == SCRIPTS
+    kept = json.loads((REPOSITORY / "docs" / "results" / "study" / "claim.json").read_text())
+    *_, (_, args) = steps
+    settings = {**settings_of(args), "pretrained_elsewhere": False, "seeds": kept["settings"]["seeds"]}
+    assert {name: settings[name] for name in kept["settings"]} == kept["settings"]
+    parts = [f"simulated-{budget or 'all'}" for budget in args.budgets]
+    others = {"p835", "slotest", *(f"slotest {name}" for name in claim.DIMENSIONS)}
+    assert set(kept["tables"]) == {*parts, *others}
+    made = [(one.clips, one.seed, one.speech_split, one.split) for script, one in steps if script.startswith("sim")]
+    assert made == [(1900, 0, "train", "train"), (300, 1, "test", "test")]
+    assert (args.results, args.trial, args.seeds) == (Path("out", "results"), False, [7, 8])
+
+
+def test_every_step_takes_what_those_before_it_make(data: Path):
+    for quick in (False, True):
+        steps = parsed(data, quick=quick)
+        made = {f"out/tables/{name}.csv" for name in ("speech", "noise", "p835", "slotest")}
+        for script, args in steps[1:]:
+            names = ("speech", "noise", "ratings", "simulated", "p835", "slotest", "sim_train", "sim_test")
+            for taken in (getattr(args, name, None) for name in names):
+                assert made.issuperset([] if taken is None else [taken] if isinstance(taken, str) else taken)
+            if script == "simulated_ratings":
+                made.add(f"{args.output_dir}/ratings.csv")
+            elif script == "map_ratings":
+                made.add(str(Path(args.simulated).with_name("mapped.csv")))
+
+
+def test_a_quick_run_is_small_and_called_a_trial(data: Path):
+    steps = parsed(data, quick=True)
+    *_, (_, args) = steps
+    assert args.trial and args.parts == ["simulated"] and args.stage1_steps < 10
+    assert max(one.clips for script, one in steps if script == "simulated_ratings") < 100
+
+
+def test_without_slotest_all_other_parts_are_done(data: Path):
+    (data / "slotest" / "ratings.csv").unlink()
+    (data / "slotest").rmdir()
+    *_, (_, args) = parsed(data)
+    assert args.slotest is None and "p835" in args.parts
+
+
+def test_the_steps_are_done_in_their_order(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    done: list[str] = []
+    monkeypatch.setattr(reproduce_claim, "require_bench", lambda *modules: None)
+    monkeypatch.setattr(
+        reproduce_claim,
+        "importlib",
+        SimpleNamespace(import_module=lambda name: SimpleNamespace(main=lambda words: done.append(name))),
+    )
+    reproduce_claim.main([f"--data={data}", f"--output_dir={tmp_path}", "--seeds", "7"])
+    assert done == SCRIPTS
+
+
+def test_tables_share_no_talker_and_no_kind_of_noise(data: Path, tmp_path: Path):
+    tables.main([f"--data={data}", f"--output_dir={tmp_path / 'tables'}"])
+    for name, what in {"speech": "speaker_id", "noise": "type", "p835": "talker", "slotest": "talker"}.items():
+        rows = read_table(tmp_path / "tables" / f"{name}.csv")
+        train, test = ({row[what] for row in rows if row["split"] == split} for split in ("train", "test"))
+        assert train and test and not train & test
+    assert {row["mos"] for row in read_table(tmp_path / "tables" / "slotest.csv")} == {"5.0000", "3.0000"}
+
+
+def test_tables_without_rows_of_a_split_are_refused(data: Path, tmp_path: Path):
+    with open(data / "noise" / "noise.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["file", "type"], ["a.flac", "rain"]])
+    with pytest.raises(ValueError, match="no noise to test on"):
+        tables.main([f"--data={data}", f"--output_dir={tmp_path / 'tables'}"])
