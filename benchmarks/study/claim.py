@@ -7,6 +7,7 @@ For every seed, the same network learns from the same ratings in the same steps,
 a learning rate of its own if these are given: ratings of listeners with talkers and conditions held out (`slotest`,
 with the dimensions if they are given), of listeners with talkers held out (`p835`), and labels of measures for 25
 clips and more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. Started again, it does what is missing.
+`reproduce_claim.py` makes these tables first.
 """
 
 from __future__ import annotations

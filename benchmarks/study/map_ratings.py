@@ -1,5 +1,6 @@
 """Put measures of simulated clips onto the scale of listeners, and choose which of them make the labels.
 
+    pip install -e ".[bench]"
     python benchmarks/study/map_ratings.py --ratings examples/data/p835/ratings.csv --simulated simulated/ratings.csv
 
 PESQ-WB and DistillMOS (from `teacher_ratings.py`, beside both tables) are mapped to the ratings by the monotonic

@@ -1,5 +1,6 @@
 """Degraded speech with ratings of full-reference measures, for stage 2 where ratings of listeners are few.
 
+    pip install -e ".[bench]"
     python benchmarks/study/simulated_ratings.py --speech librispeech:/data/LibriSpeech --noise demand:/data/DEMAND \
         --clips 2000 --output_dir simulated --num_proc 4
 

@@ -1,5 +1,6 @@
 """Add the scores of a no-reference measure to a table of clips, as labels for stage 2.
 
+    pip install -e ".[bench]"
     python benchmarks/study/teacher_ratings.py --ratings simulated/ratings.csv --measure distillmos --num_proc 2
 
 Writes `teacher_<measure>.csv` beside the table, with the columns `file` and `<measure>`. Labels of a model that ships
