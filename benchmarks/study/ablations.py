@@ -79,6 +79,7 @@ VARIANTS: dict[str, list[str]] = {
     ],
     "severity, supervised": [],
     "masked prediction": [],
+    "all distortions, paper's objective": ["--distortions", "all"],
     "all distortions, package's objective": OBJECTIVE,
     "all distortions, masked prediction": OBJECTIVE,
     "all distortions, masked prediction and package's objective": OBJECTIVE,
