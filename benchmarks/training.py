@@ -105,7 +105,6 @@ def training_arguments(batch_size: int, steps: int, workers: int = 0) -> Trainin
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        label_names=[],
     )
 
 

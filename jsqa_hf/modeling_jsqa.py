@@ -633,7 +633,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        label_weights: Tensor | None = None,
+        clip_weights: Tensor | None = None,
         corpus_ids: Tensor | None = None,
         content_ids: Tensor | None = None,
         quality: Tensor | None = None,
@@ -647,7 +647,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
             attention_mask: (batch, samples).
             labels: (batch, outputs), or (batch,) for a single output: ratings on `config.mos_score_range`, NaN where
                 a clip was not rated.
-            label_weights: (batch,) how much each clip counts in the loss; all the same if not given.
+            clip_weights: (batch,) how much each clip counts in the loss; all the same if not given.
             corpus_ids: (batch,) integers, which of `config.mos_corpora` the labels are from; the first if not given.
             content_ids, quality, distortion_ids: (batch,) each, as of [`JSQAForContrastivePretraining.forward`], where
                 the batch has ladders of JND pairs besides rated clips. With `config.jnd_preference_weight` above 0 the
@@ -671,7 +671,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
                     f"`labels` must be (batch, {self.num_labels}) for the outputs {self.config.mos_output_names}, "
                     f"but has shape {tuple(labels.shape)}"
                 )
-            loss = self._loss(scores, variances, labels, label_weights, corpus_ids)
+            loss = self._loss(scores, variances, labels, clip_weights, corpus_ids)
             if content_ids is not None and self.config.jnd_preference_weight:
                 ladders = LadderLabels(content_ids, content_ids, quality, distortion_ids)
                 preferences = thurstone_loss(scores[:, 0] / self.config.mos_points_per_jnd, ladders)
@@ -690,16 +690,16 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         scores: Tensor,
         variances: Tensor,
         labels: Tensor,
-        label_weights: Tensor | None,
+        clip_weights: Tensor | None,
         corpus_ids: Tensor | None,
     ) -> Tensor:
         if corpus_ids is not None and self.corpus_offsets is not None:
             scores, variances = self._on_the_scale_of_the_corpus(scores, variances, corpus_ids)
-        loss = mos_loss(scores, variances, labels, self.config.mos_loss, label_weights)
+        loss = mos_loss(scores, variances, labels, self.config.mos_loss, clip_weights)
         if self.config.mos_agreement_loss == "rank":
-            loss = loss + self.config.mos_agreement_weight * rank_loss(scores, labels, weights=label_weights)
+            loss = loss + self.config.mos_agreement_weight * rank_loss(scores, labels, weights=clip_weights)
         elif self.config.mos_agreement_loss == "concordance":
-            loss = loss + self.config.mos_agreement_weight * concordance_loss(scores, labels, label_weights)
+            loss = loss + self.config.mos_agreement_weight * concordance_loss(scores, labels, clip_weights)
         return loss
 
     def _on_the_scale_of_the_corpus(

@@ -108,7 +108,6 @@ def build_trainer(
         dataloader_pin_memory=False,
         disable_tqdm=True,
         remove_unused_columns=False,
-        label_names=[],
         seed=options.get("seed", 0),
     )
     extractor = JSQAFeatureExtractor()

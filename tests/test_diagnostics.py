@@ -252,7 +252,6 @@ def small_trainer(output: Path, rows: list, **kwargs) -> ContrastiveTrainer:
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        label_names=[],
         **kwargs,
     )
     return ContrastiveTrainer(

@@ -349,7 +349,7 @@ class TestCollator:
             for row, votes in zip(self.rows(corpus), (4, 12, None), strict=True)
         ]
         batch = MOSCollator(JSQAFeatureExtractor(), votes_of_half_weight=4.0)(rows)
-        assert batch["label_weights"].tolist() == pytest.approx([0.5, 0.75, 1.0])
+        assert batch["clip_weights"].tolist() == pytest.approx([0.5, 0.75, 1.0])
         assert batch["corpus_ids"].tolist() == [1, 1, 1]
 
     @pytest.mark.parametrize("options", [{"crop": "end"}, {"max_duration_s": 0.0}, {"votes_of_half_weight": -1.0}])

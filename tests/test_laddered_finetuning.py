@@ -54,7 +54,7 @@ class TestCollator:
         # Four ladders of two levels of two clips of 0.25 s.
         assert {len(values) for values in batch.values()} == {4 + 16}
         assert batch["labels"][4:].isnan().all() and (batch["corpus_ids"][4:] == 0).all()
-        assert (batch["label_weights"][4:] == 1).all()
+        assert (batch["clip_weights"][4:] == 1).all()
         assert batch["content_ids"].tolist() == [-1, -2, -3, -4] + [index // 4 for index in range(16)]
         assert batch["quality"][4:8].diff().abs().max() > 3
 

@@ -92,7 +92,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
             output_dir=str(output),
             report_to="none",
             per_device_eval_batch_size=args.batch_size,
-            label_names=["labels"],
             use_cpu=args.use_cpu,
             dataloader_pin_memory=False,
         ),

@@ -75,7 +75,7 @@ class MOSCollator:
         """Rows with `audio`, `labels`, and perhaps `n_votes` and `corpus_id` → tensors.
 
         `input_values` and `attention_mask` (clips, samples), `labels` (clips, outputs), and where the rows and the
-        arguments tell, `label_weights` and `corpus_ids` (clips,).
+        arguments tell, `clip_weights` and `corpus_ids` (clips,).
 
         Raises:
             ValueError: if a clip cannot be decoded or used; the message names its file.
@@ -85,7 +85,7 @@ class MOSCollator:
         result = {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
         if self.votes_of_half_weight is not None:
             votes = torch.tensor([float(row.get("n_votes") or "nan") for row in rows])
-            result["label_weights"] = vote_weights(votes, self.votes_of_half_weight)
+            result["clip_weights"] = vote_weights(votes, self.votes_of_half_weight)
         if all("corpus_id" in row for row in rows):
             result["corpus_ids"] = torch.tensor([row["corpus_id"] for row in rows])
         return result
@@ -139,7 +139,7 @@ class LadderedMOSCollator(MOSCollator):
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """As [`MOSCollator`], the clips of the ladders last.
 
-        Their `labels` are NaN, their `label_weights` 1 and their `corpus_ids` 0. `content_ids`, `quality` and
+        Their `labels` are NaN, their `clip_weights` 1 and their `corpus_ids` 0. `content_ids`, `quality` and
         `distortion_ids` (clips,) are as of [`ContrastiveCollator`]; every rated clip is a content of its own.
         """
         batch = super().__call__(rows)
@@ -152,7 +152,7 @@ class LadderedMOSCollator(MOSCollator):
             return batch
         ladders = self.collate_ladders(drawn)
         further = len(ladders["input_values"])
-        for name, value in (("labels", float("nan")), ("label_weights", 1.0), ("corpus_ids", 0)):
+        for name, value in (("labels", float("nan")), ("clip_weights", 1.0), ("corpus_ids", 0)):
             if name in batch:
                 ladders[name] = batch[name].new_full((further, *batch[name].shape[1:]), value)
         samples = max(part["input_values"].shape[1] for part in (batch, ladders))
