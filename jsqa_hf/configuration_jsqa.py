@@ -119,6 +119,7 @@ class JSQAConfig(PreTrainedConfig):
             Temperature of the NT-Xent loss, above 0 (Chen et al., SimCLR, ICML 2020).
         learn_temperature (`bool`, defaults to `False`):
             Learn the temperature, from `temperature` on and not below 0.01, as CLIP does (Radford et al., ICML 2021).
+            Of no effect without `contrastive_loss`, which alone has one.
         contrastive_loss (`str`, defaults to `"nt_xent"`):
             `"nt_xent"`; `"supervised"` for the supervised contrastive loss (Khosla et al., NeurIPS 2020); or `"none"`,
             which leaves the terms below.

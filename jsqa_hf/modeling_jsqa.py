@@ -124,6 +124,8 @@ class JSQAPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_record_outputs = HubertPreTrainedModel._can_record_outputs
+    # Of models saved while `JSQAModel` still had it without SpecAugment.
+    _keys_to_ignore_on_load_unexpected = [r"hubert\.masked_spec_embed$"]
     # The losses are means over the batch: Trainer has to divide them over accumulation steps itself.
     accepts_loss_kwargs = False
 
@@ -252,15 +254,20 @@ class JSQAModel(JSQAPreTrainedModel):
 
     def __init__(self, config: JSQAConfig) -> None:
         super().__init__(config)
-        self.hubert = HubertModel(config.hubert_config)
-        if config.hubert_config.feat_extract_norm == "group":
-            self.hubert.feature_extractor.conv_layers[0] = MaskedGroupNormConvLayer(config.hubert_config)
+        hubert_config = config.hubert_config
+        self.hubert = HubertModel(hubert_config)
+        masks_time = hubert_config.apply_spec_augment and hubert_config.mask_time_prob > 0
+        if hasattr(self.hubert, "masked_spec_embed") and not masks_time:
+            # DistributedDataParallel waits for the gradient of every parameter.
+            del self.hubert.masked_spec_embed
+        if hubert_config.feat_extract_norm == "group":
+            self.hubert.feature_extractor.conv_layers[0] = MaskedGroupNormConvLayer(hubert_config)
         self.level_projection = (
             nn.Linear((config.level_windows or 1) * config.level_bands, config.hidden_size)
             if config.level_bands
             else None
         )
-        layers = config.hubert_config.num_hidden_layers + 1
+        layers = hubert_config.num_hidden_layers + 1
         self.layer_weights = nn.Parameter(torch.zeros(layers)) if config.use_weighted_layer_sum else None
         self.pooling = JSQAPooling(config)
         self.post_init()
@@ -288,7 +295,10 @@ class JSQAModel(JSQAPreTrainedModel):
             setattr(hubert_config, name, 0.0)
         model = cls((JSQAConfig() if config is None else config).with_backbone(hubert_config))
         model.to(dtype=backbone.dtype)  # type: ignore[call-arg]
-        model.hubert.load_state_dict(backbone.state_dict())
+        weights = backbone.state_dict()
+        # Of SpecAugment.
+        weights.pop("masked_spec_embed", None)
+        model.hubert.load_state_dict(weights)
         if model.level_projection is not None:
             nn.init.zeros_(model.level_projection.weight)
             nn.init.zeros_(model.level_projection.bias)
@@ -433,7 +443,8 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
         super().__init__(config)
         self.jsqa = JSQAModel(config)
         self.projection = JSQAProjection(config)
-        self.log_temperature = nn.Parameter(torch.zeros(())) if config.learn_temperature else None
+        learned = config.learn_temperature and config.contrastive_loss != "none"
+        self.log_temperature = nn.Parameter(torch.zeros(())) if learned else None
         self.post_init()
 
     def temperature(self) -> Tensor | float:

@@ -200,15 +200,36 @@ def test_gradient_checkpointing_changes_no_gradient():
         torch.testing.assert_close(plain, checkpointed, atol=1e-6, rtol=1e-4)
 
 
-def test_every_parameter_learns():
-    for model_class, extra in (
-        (JSQAForMOSRegression, {"labels": torch.tensor([[2.0], [4.0], [3.0], [1.0]])}),
-        (JSQAForContrastivePretraining, {"pair_ids": torch.tensor([0, 0, 1, 1])}),
-    ):
-        model = build(model_class, pooling="attention").train()
-        model(**pad(clips(16000, 6000, 9000, 12000)), **extra).loss.backward()
-        silent = [name for name, parameter in model.named_parameters() if parameter.grad is None]
-        assert silent == []
+RATED = {"labels": torch.tensor([[2.0], [4.0], [3.0], [1.0]])}
+PAIRED = {
+    "pair_ids": torch.tensor([0, 0, 1, 1]),
+    "content_ids": torch.zeros(4, dtype=torch.long),
+    "quality": torch.tensor([0.0, 0.5, 4.0, 4.5]),
+    "distortion_ids": torch.zeros(4, dtype=torch.long),
+}
+
+
+@pytest.mark.parametrize(
+    ("model_class", "labels", "options"),
+    [
+        (JSQAForMOSRegression, RATED, {"pooling": "attention"}),
+        (JSQAForContrastivePretraining, PAIRED, {"pooling": "attention", "learn_temperature": True}),
+        (
+            JSQAForContrastivePretraining,
+            PAIRED,
+            {"contrastive_loss": "none", "jnd_preference_weight": 1.0, "learn_temperature": True},
+        ),
+        (JSQAForMOSRegression, RATED, {"hubert": {"mask_time_prob": 0.05}}),
+        (JSQAForMOSRegression, RATED, {"hubert": {"mask_feature_prob": 0.05}}),
+        (JSQAForMOSRegression, RATED, {"hubert": {"apply_spec_augment": True, "mask_time_prob": 0.3}}),
+    ],
+)
+def test_every_parameter_learns(tmp_path, model_class, labels, options):
+    """Processes of `DistributedDataParallel` wait for every gradient; a loaded model is trained like a new one."""
+    build(model_class, **options).save_pretrained(tmp_path)
+    model = model_class.from_pretrained(tmp_path).train()
+    model(**pad(clips(16000, 6000, 9000, 12000)), **labels).loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 def test_freezing_leaves_the_rest_trainable():
@@ -261,6 +282,14 @@ def test_from_backbone_takes_over_pretrained_weights(tmp_path):
             torch.testing.assert_close(
                 model(clip).last_hidden_state, hubert(clip).last_hidden_state, atol=1e-5, rtol=0
             )
+
+
+def test_a_model_saved_with_the_unused_embedding_of_masks_loads_without_it(tmp_path):
+    model = build(hubert={"apply_spec_augment": False, "mask_time_prob": 0.05})
+    state = {**model.state_dict(), "jsqa.hubert.masked_spec_embed": torch.zeros(32)}
+    model.save_pretrained(tmp_path, state_dict=state)
+    _, info = JSQAForMOSRegression.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
 
 
 def test_from_backbone_takes_from_the_backbone_what_the_config_leaves_to_it():
