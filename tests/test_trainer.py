@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
-from small import small_config
+from ladders import ladder_rows
+from small import SAMPLING_RATE, small_config
 from transformers import Trainer, TrainingArguments
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
+from jsqa_hf.training import LadderedMOSCollator, MOSCollator, MOSTrainer
+from jsqa_hf.training.predictions import predict
+
+EXTRACTOR = JSQAFeatureExtractor()
 
 
 def arguments(folder: Path, **options: Any) -> TrainingArguments:
@@ -45,7 +53,7 @@ def test_trainer_evaluates_labels_and_finds_the_best_model_without_being_told_th
         ),
         train_dataset=rows,  # type: ignore[arg-type]
         eval_dataset=rows,  # type: ignore[arg-type]
-        processing_class=JSQAFeatureExtractor(),
+        processing_class=EXTRACTOR,
         compute_metrics=lambda prediction: {"rated": len(prediction.label_ids)},
     )
     trainer.train()
@@ -55,3 +63,61 @@ def test_trainer_evaluates_labels_and_finds_the_best_model_without_being_told_th
     prediction = trainer.predict(rows)  # type: ignore[arg-type]
     assert [part.shape for part in prediction.predictions] == [(4, 1), (4, 1)]
     assert prediction.label_ids.ravel().tolist() == [1.0, 2.0, 3.0, 4.0]  # type: ignore[union-attr]
+
+
+def rated_rows(count: int, lowest: float = 1.0) -> list[dict[str, Any]]:
+    """Noise of 0.5 s with ratings from `lowest` on, a tenth apart."""
+    rng = np.random.default_rng(round(10 * lowest))
+    rows = []
+    for index in range(count):
+        file = io.BytesIO()
+        soundfile.write(file, 0.05 * rng.standard_normal(8000), SAMPLING_RATE, format="WAV")
+        audio = {"bytes": file.getvalue(), "path": None}
+        rows.append({"audio": audio, "file": f"{index}.wav", "labels": [lowest + 0.1 * index]})
+    return rows
+
+
+def mos_trainer(folder: Path, model: Any = None, **options: Any) -> MOSTrainer:
+    return MOSTrainer(
+        model=small_model() if model is None else model,
+        args=arguments(folder, remove_unused_columns=False),
+        data_collator=options.pop("data_collator", MOSCollator(EXTRACTOR)),
+        processing_class=EXTRACTOR,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("method", ["predict", "evaluate"])
+def test_predictions_and_evaluations_are_of_the_clips_that_the_collator_to_evaluate_makes(
+    tmp_path: Path, method: str
+) -> None:
+    """Not of random crops, and not of the ladders that a batch to train on holds besides."""
+    rows, whole = rated_rows(4), MOSCollator(EXTRACTOR, crop="none")
+    laddered = LadderedMOSCollator(ladder_rows(2, clips=True), 1.0, EXTRACTOR, 0.2, "random")
+    seen = []
+    trainer = mos_trainer(
+        tmp_path,
+        data_collator=laddered,
+        eval_collator=whole,
+        compute_metrics=lambda prediction: seen.append(prediction.predictions[0]) or {},
+    )
+    getattr(trainer, method)(rows)
+    expected = predict(trainer.model, rows, whole).scores  # type: ignore[arg-type]
+    assert np.concatenate(seen) == pytest.approx(expected, abs=1e-5)
+    assert trainer.data_collator is laddered
+
+
+def test_the_card_tells_of_the_evaluation_and_not_of_what_was_predicted_after_it(tmp_path: Path) -> None:
+    trainer = mos_trainer(tmp_path, eval_dataset=rated_rows(8), compute_metrics=lambda prediction: {})
+    trainer.evaluate()
+    trainer.create_model_card()
+    card = (tmp_path / "README.md").read_text()
+    trainer.predict(rated_rows(8, lowest=4.0))  # type: ignore[arg-type]
+    trainer.evaluate(rated_rows(8, lowest=3.0), metric_key_prefix="other")  # type: ignore[arg-type]
+    trainer.create_model_card()
+    assert figures((tmp_path / "README.md").read_text()) == figures(card) != []
+
+
+def figures(card: str) -> list[str]:
+    """The rows of the tables of agreement."""
+    return [line for line in card.splitlines() if line.startswith("| mos")]

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo, HfApi
-from transformers import EvalPrediction, Trainer
+from transformers import Trainer
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.trainer_utils import HubStrategy
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy
 from transformers.utils import logging
 
 from ..auto import TASK
@@ -51,18 +51,18 @@ class HubTrainer(Trainer):
         self._pushes: list[Future[CommitInfo]] = []
         self._predictions: tuple[Any, Any, Any] | None = None
         super().__init__(*args, **kwargs)
-        if self.compute_metrics is not None and not self.args.batch_eval_metrics:
-            self.compute_metrics = self._remembering(self.compute_metrics)
 
-    def _remembering(self, compute: Callable[[EvalPrediction], dict[str, float]]) -> Any:
-        """The same function, but what it is given stays here for the intervals and calibration of the card."""
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As in `Trainer`; what an evaluation gives stays here for the intervals and calibration of the card.
 
-        def remember(prediction: EvalPrediction) -> dict[str, float]:
-            scores, variances = (np.asarray(part, dtype=float) for part in prediction.predictions[:2])
-            self._predictions = scores, variances, np.asarray(prediction.label_ids, dtype=float)
-            return compute(prediction)
-
-        return remember
+        What `predict` gives does not, nor an evaluation whose `metric_key_prefix` is another than `"eval"`.
+        """
+        output = super().evaluation_loop(*args, **kwargs)
+        given = (*(output.predictions or ())[:2], output.label_ids)
+        if kwargs.get("metric_key_prefix", "eval") == "eval" and len(given) == 3 and output.label_ids is not None:
+            scores, variances, labels = (np.asarray(part, dtype=float) for part in given)
+            self._predictions = scores, variances, labels
+        return output
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.

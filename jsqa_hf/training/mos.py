@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -217,7 +218,8 @@ class MOSTrainer(HubTrainer):
         corpus_learning_rate: learning rate of the scales and offsets of listening tests, which are not drawn to zero
             by weight decay. Under Adam it is about how far one step moves them, in points of the rating scale, so
             that the learning rate of the network would be far too small for them. 0.01 is our choice.
-        eval_collator: makes the batches to evaluate on, which must not be cropped at random; `data_collator` if None.
+        eval_collator: makes the batches to evaluate on and to predict, which must not be cropped at random nor hold
+            ladders; `data_collator` if None.
         kwargs: see `Trainer`.
     """
 
@@ -244,10 +246,20 @@ class MOSTrainer(HubTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """As in `Trainer`, with `eval_collator`."""
+        with self._collating_to_evaluate():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """As in `Trainer`, with `eval_collator`."""
+        with self._collating_to_evaluate():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextmanager
+    def _collating_to_evaluate(self) -> Iterator[None]:
         training_collator = self.data_collator
         self.data_collator = self.eval_collator or training_collator
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            yield
         finally:
             self.data_collator = training_collator
 
