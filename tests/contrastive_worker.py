@@ -89,7 +89,7 @@ def build_trainer(
 ) -> RecordingTrainer:
     """A Trainer of two steps, with plain SGD so that the weights tell the gradients."""
     torch.manual_seed(options.get("seed", 0))
-    hubert = NO_DROPOUT if options.get("dropout", 0.0) == 0 else {}
+    hubert = {**(NO_DROPOUT if options.get("dropout", 0.0) == 0 else {}), **options.get("hubert", {})}
     model = JSQAForContrastivePretraining(small_config(hubert=hubert, **options.get("config", {})))
     args = TrainingArguments(
         output_dir=output,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
@@ -23,8 +24,8 @@ class ContrastiveTrainer(HubTrainer):
     of other losses: accumulating gradients adds no negatives. Gradient caching (Gao et al., Scaling Deep Contrastive
     Learning Batch Size under Memory Limited Setup, RepL4NLP 2021) does it in two passes, of which the first needs no
     graph: project all clips chunk by chunk, take the gradient of the loss with respect to the projections, then
-    project each chunk again, with the same dropout, and go back from its projections. Memory is that of one chunk,
-    time that of one more forward pass, and the gradient is exact.
+    project each chunk again, with the same dropout and SpecAugment, and go back from its projections. Memory is that
+    of one chunk, time that of one more forward pass, and the gradient is exact.
 
     Args:
         loss_chunk_size: number of clips that go through the model at once; None caches nothing.
@@ -116,10 +117,13 @@ class _RandomState:
     """The state of the random generators at one moment, so that a forward pass can be made again."""
 
     def __init__(self, tensor: Tensor) -> None:
+        # NumPy draws the masks of SpecAugment, torch all else.
+        self._numpy = np.random.get_state()
         self._cpu = torch.get_rng_state()
         self._devices = get_device_states(tensor)
 
     def restore(self) -> None:
+        np.random.set_state(self._numpy)
         torch.set_rng_state(self._cpu)
         set_device_states(*self._devices)
 
