@@ -350,6 +350,15 @@ class JSQAModel(JSQAPreTrainedModel):
             hidden_states = layer(hidden_states, lengths) if masked else layer(hidden_states)
         return hidden_states.transpose(1, 2)
 
+    def _positions(self, hidden_states: Tensor, frame_mask: Tensor) -> Tensor:
+        """Input of the encoder, 0 in the padding → its positional embeddings; (batch, frames, hidden) each."""
+        layer = self.hubert.encoder.pos_conv_embed
+        if layer.batch_norm is None:
+            return layer(hidden_states)
+        # It shifts the zeros of the padding, which the convolution would then carry into the clip.
+        normalised = layer.batch_norm(hidden_states.transpose(1, 2)).masked_fill(~frame_mask[:, None], 0.0)
+        return layer.activation(layer.padding(layer.conv(normalised))).transpose(1, 2)
+
     def _encode(self, hidden_states: Tensor, frame_mask: Tensor) -> list[Tensor]:
         """Input of the first Transformer layer, then the output of each: (batch, frames, hidden) each."""
         encoder = self.hubert.encoder
@@ -358,7 +367,7 @@ class JSQAModel(JSQAPreTrainedModel):
         attention_mask = create_bidirectional_mask(
             config=self.hubert.config, inputs_embeds=hidden_states, attention_mask=frame_mask
         )
-        hidden_states = hidden_states + encoder.pos_conv_embed(hidden_states)
+        hidden_states = hidden_states + self._positions(hidden_states, frame_mask)
         if not stable:
             hidden_states = encoder.layer_norm(hidden_states)
         hidden_states = encoder.dropout(hidden_states)

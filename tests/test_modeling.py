@@ -83,8 +83,30 @@ def test_what_stands_in_the_padding_does_not_matter(norm):
         torch.testing.assert_close(with_nan, model(**pad(batch)).embeddings)
 
 
-def test_without_padding_the_group_norm_front_end_is_huberts_own():
-    model = build(JSQAModel, level_bands=0, use_weighted_layer_sum=False, pooling="mean")
+def with_statistics(model):
+    """Give the batch norm of the positional convolution statistics and a shift, as training would."""
+    norm = model.base_model.hubert.encoder.pos_conv_embed.batch_norm
+    if norm is not None:
+        torch.manual_seed(1)
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+        torch.nn.init.normal_(norm.bias)
+    return model
+
+
+def test_padding_does_not_matter_to_a_positional_convolution_with_batch_norm():
+    model = with_statistics(build(hubert={"conv_pos_batch_norm": True}))
+    clip = clips(16000)
+    with torch.no_grad():
+        padded = model(**pad(clip, extra=4000)).embeddings
+        torch.testing.assert_close(padded, model(clip[0][None]).embeddings, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_without_padding_the_network_is_huberts_own(batch_norm):
+    hubert = {"conv_pos_batch_norm": batch_norm}
+    model = build(JSQAModel, level_bands=0, use_weighted_layer_sum=False, pooling="mean", hubert=hubert)
+    with_statistics(model)
     clip = clips(16000)[0][None]
     with torch.no_grad():
         ours = model(clip).last_hidden_state
