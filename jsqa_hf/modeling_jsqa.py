@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import os
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -151,10 +151,19 @@ class JSQAPreTrainedModel(PreTrainedModel):
             parameter.requires_grad = False
 
 
-@functools.lru_cache(maxsize=8)
-def _level_filters(frame_length: int, bands: int, sampling_rate: int) -> tuple[Tensor, Tensor]:
-    """Hann window (frame_length,) and mel filters (frequencies, bands) scaled so that band powers are mean squares."""
-    window = torch.hann_window(frame_length, periodic=True)
+def level_filters(frame_length: int, bands: int, sampling_rate: int) -> tuple[Tensor, Tensor]:
+    """What [`band_levels`] measures levels with, on the CPU also while a model is made on the device `meta`.
+
+    Args:
+        frame_length: in samples.
+        bands: number of mel bands from 0 Hz to half the sampling rate.
+        sampling_rate: in Hz.
+
+    Returns:
+        Hann window (frame_length,) and mel filters (frequencies, bands), float32, scaled so that the powers of bands
+        are mean squares.
+    """
+    window = np.hanning(frame_length + 1)[:-1]
     filters = mel_filter_bank(
         num_frequency_bins=frame_length // 2 + 1,
         num_mel_filters=bands,
@@ -163,24 +172,23 @@ def _level_filters(frame_length: int, bands: int, sampling_rate: int) -> tuple[T
         sampling_rate=sampling_rate,
     )
     # Parseval: the two halves of the spectrum together hold frame_length times the energy of the windowed frame.
-    scale = 2.0 / (frame_length * float(window.square().sum()))
-    return window, torch.from_numpy(filters * scale).float()
+    filters = filters * (2.0 / (frame_length * np.square(window).sum()))
+    return torch.from_numpy(window.astype(np.float32)), torch.from_numpy(filters.astype(np.float32))
 
 
-def band_levels(input_values: Tensor, frame_length: int, hop_length: int, bands: int, sampling_rate: int) -> Tensor:
+def band_levels(input_values: Tensor, hop_length: int, window: Tensor, filters: Tensor) -> Tensor:
     """Absolute level of every frame in mel bands.
 
     Args:
         input_values: (batch, samples), full scale 1.
-        frame_length, hop_length: in samples.
-        bands: number of mel bands from 0 Hz to half the sampling rate.
-        sampling_rate: in Hz.
+        hop_length: in samples.
+        window, filters: of [`level_filters`].
 
     Returns:
         (batch, frames, bands) float32, in units of 20 dB relative to -60 dBov, so that speech spans about -2 to 2.
     """
-    window, filters = (part.to(input_values.device) for part in _level_filters(frame_length, bands, sampling_rate))
-    frames = input_values.float().unfold(-1, frame_length, hop_length)
+    window, filters = window.to(input_values.device), filters.to(input_values.device)
+    frames = input_values.float().unfold(-1, len(window), hop_length)
     # Mixed precision would round the powers of quiet bands away.
     with torch.autocast(input_values.device.type, enabled=False):
         spectrum = torch.fft.rfft(frames * window)
@@ -267,6 +275,9 @@ class JSQAModel(JSQAPreTrainedModel):
             if config.level_bands
             else None
         )
+        if config.level_bands:
+            # No buffer, which would become half precision with the weights.
+            self.level_filters = level_filters(self.level_window_length, config.level_bands, config.sampling_rate)
         layers = hubert_config.num_hidden_layers + 1
         self.layer_weights = nn.Parameter(torch.zeros(layers)) if config.use_weighted_layer_sum else None
         self.pooling = JSQAPooling(config)
@@ -324,13 +335,7 @@ class JSQAModel(JSQAPreTrainedModel):
     def _levels(self, input_values: Tensor, frames: int) -> Tensor:
         """(batch, samples) → (batch, frames, windows of a frame times bands)."""
         windows = self.config.level_windows or 1
-        levels = band_levels(
-            input_values,
-            frame_length=self.level_window_length,
-            hop_length=self.hubert.config.inputs_to_logits_ratio // windows,
-            bands=self.config.level_bands,
-            sampling_rate=self.config.sampling_rate,
-        )
+        levels = band_levels(input_values, self.hubert.config.inputs_to_logits_ratio // windows, *self.level_filters)
         return levels[:, : frames * windows].reshape(levels.shape[0], frames, -1)
 
     def _frame_counts(self, lengths: Tensor) -> Tensor:

@@ -207,18 +207,17 @@ def _spectrum_by_convolution(model: JSQAForMOSRegression) -> Iterator[None]:
     because the exporter's optimiser takes a constant as small as the floor for 0 and drops it.
     """
     base = model.jsqa
-    frame_length, bands = base.level_window_length, base.config.level_bands
-    if not bands:
+    if not base.config.level_bands:
         yield
         return
-    window, filters = modeling_jsqa._level_filters(frame_length, bands, base.config.sampling_rate)
-    floor = modeling_jsqa._SILENCE_POWER
+    window, filters = base.level_filters
+    frame_length, floor = len(window), modeling_jsqa._SILENCE_POWER
     phases = torch.outer(torch.arange(frame_length // 2 + 1), torch.arange(frame_length)).double()
     phases = phases.remainder(frame_length) * (2 * math.pi / frame_length)
     bases = (torch.cat([phases.cos(), phases.sin()]) * window.double()).float()[:, None]
     weights = torch.cat([filters, filters]).T[..., None] / floor
 
-    def band_levels(input_values: Tensor, frame_length: int, hop_length: int, **_: int) -> Tensor:
+    def band_levels(input_values: Tensor, hop_length: int, *_: Tensor) -> Tensor:
         spectrum = F.conv1d(input_values[:, None], bases, stride=hop_length)
         power = F.conv1d(spectrum.square(), weights).transpose(1, 2)
         return (10.0 * torch.log10(power + 1.0) + 10.0 * math.log10(floor) + 60.0) / 20.0

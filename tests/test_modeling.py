@@ -22,7 +22,7 @@ from jsqa_hf import (
     JSQAMOSOutput,
 )
 from jsqa_hf.jnd import mix_at_snr
-from jsqa_hf.modeling_jsqa import band_levels
+from jsqa_hf.modeling_jsqa import band_levels, level_filters
 
 
 def clips(*lengths: int, seed: int = 0) -> list[torch.Tensor]:
@@ -145,9 +145,28 @@ def test_band_levels_add_up_to_the_level_of_the_signal(bands):
     rate, level_dbov = 16000, -26.0
     signal = torch.randn(1, 10 * rate, generator=torch.Generator().manual_seed(0))
     signal *= 10 ** (level_dbov / 20) / signal.square().mean().sqrt()
-    levels = 20 * band_levels(signal, 400, 320, bands, rate) - 60
+    levels = 20 * band_levels(signal, 320, *level_filters(400, bands, rate)) - 60
     total = 10 * torch.log10((10 ** (levels / 10)).sum(-1).mean())
     assert float(total) == pytest.approx(level_dbov, abs=0.4)
+
+
+def test_a_loaded_model_can_be_exported_and_compiled_whole_before_it_has_rated_anything(tmp_path):
+    build(level_bands=38).save_pretrained(tmp_path)
+    model = JSQAForMOSRegression.from_pretrained(tmp_path).eval()
+    batch = pad(clips(16000, 6000))
+    with torch.no_grad():
+        exported = torch.export.export(model, (), batch).module()
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        for version in (exported, compiled):
+            torch.testing.assert_close(version(**batch).scores, model(**batch).scores, atol=1e-5, rtol=0)
+
+
+def test_the_gradient_of_a_score_by_the_audio_is_there_after_inference():
+    model, clip = build(level_bands=39), clips(8000)[0][None]
+    with torch.inference_mode():
+        model(clip)
+    (gradient,) = torch.autograd.grad(model(clip.requires_grad_()).scores.sum(), clip)
+    assert float(gradient.abs().max()) > 0
 
 
 @pytest.mark.parametrize("windows", [1, 2, 4])
