@@ -292,7 +292,7 @@ class JSQAModel(JSQAPreTrainedModel):
         Args:
             backbone: a `HubertModel`, or the path or Hub id of one, such as `facebook/hubert-base-ls960`.
             config: JSQA settings; its `hubert_config` is replaced by the backbone's. Defaults to `JSQAConfig()`.
-            kwargs: passed to `HubertModel.from_pretrained` (`revision`, `token`, `dtype`, ...).
+            kwargs: passed to `HubertModel.from_pretrained` (`revision`, `token`, `dtype`, `attn_implementation`, ...).
 
         Returns:
             A model whose first forward pass sees exactly the pretrained features: the level projection starts at 0.
@@ -305,6 +305,7 @@ class JSQAModel(JSQAPreTrainedModel):
         for name in ("layerdrop", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):
             setattr(hubert_config, name, 0.0)
         model = cls((JSQAConfig() if config is None else config).with_backbone(hubert_config))
+        model.set_attn_implementation(backbone.config._attn_implementation)
         model.to(dtype=backbone.dtype)  # type: ignore[call-arg]
         weights = backbone.state_dict()
         # Of SpecAugment.
@@ -377,8 +378,13 @@ class JSQAModel(JSQAPreTrainedModel):
             hidden_states = encoder.layer_norm(hidden_states)
         hidden_states = encoder.dropout(hidden_states)
         outputs = [hidden_states]
+        layerdrop = self.hubert.config.layerdrop if self.training else 0.0
         for layer in encoder.layers:
-            outputs.append(layer(outputs[-1], attention_mask=attention_mask))
+            output = layer(outputs[-1], attention_mask=attention_mask)
+            if layerdrop:
+                # Computed all the same: processes that drop other layers would wait for each other's gradients.
+                output = torch.where(torch.rand((), device=output.device) < layerdrop, outputs[-1], output)
+            outputs.append(output)
         if stable:
             outputs[-1] = encoder.layer_norm(outputs[-1])
         return outputs

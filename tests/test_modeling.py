@@ -40,6 +40,9 @@ def pad(batch: list[torch.Tensor], extra: int = 0, filler: float = 0.0) -> dict[
     return {"input_values": values, "attention_mask": mask}
 
 
+NO_DROPOUT = dict.fromkeys(["hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"], 0.0)
+
+
 def build(model_class=JSQAForMOSRegression, seed: int = 0, **kwargs):
     torch.manual_seed(seed)
     return model_class(small_config(**kwargs)).eval()
@@ -228,9 +231,7 @@ def test_gradient_checkpointing_changes_no_gradient():
     batch = {**pad(clips(16000, 6000)), "labels": torch.tensor([[2.0], [4.0]])}
     gradients = []
     for checkpointing in (False, True):
-        model = build(
-            mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
-        )
+        model = build(hubert=NO_DROPOUT)
         if checkpointing:
             model.gradient_checkpointing_enable()
         model.train()
@@ -260,6 +261,7 @@ PAIRED = {
             PAIRED,
             {"contrastive_loss": "none", "jnd_preference_weight": 1.0, "learn_temperature": True},
         ),
+        (JSQAForMOSRegression, RATED, {"hubert": {"layerdrop": 0.9}}),
         (JSQAForMOSRegression, RATED, {"hubert": {"mask_time_prob": 0.05}}),
         (JSQAForMOSRegression, RATED, {"hubert": {"mask_feature_prob": 0.05}}),
         (JSQAForMOSRegression, RATED, {"hubert": {"apply_spec_augment": True, "mask_time_prob": 0.3}}),
@@ -284,10 +286,20 @@ def test_freezing_leaves_the_rest_trainable():
 
 
 def test_training_mode_does_not_mask_speech():
-    model = build(hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}, mos_dropout=0.0)
+    model = build(hubert=NO_DROPOUT)
     clip = clips(16000)[0][None]
     with torch.no_grad():
         torch.testing.assert_close(model.train()(clip).scores, model.eval()(clip).scores)
+
+
+def test_layers_are_dropped_in_training_as_the_backbone_says():
+    model, clip = build(hubert={**NO_DROPOUT, "layerdrop": 0.5}), clips(8000)[0][None]
+    with torch.no_grad():
+        model.train()
+        # Each of the two layers is passed or not.
+        assert 1 < len({float(model(clip).scores) for _ in range(20)}) <= 4
+        model.eval()
+        assert len({float(model(clip).scores) for _ in range(20)}) == 1
 
 
 def test_pretraining_weights_move_to_the_mos_model_with_only_the_head_new(tmp_path):
@@ -344,6 +356,16 @@ def test_from_backbone_takes_from_the_backbone_what_the_config_leaves_to_it():
     assert JSQAModel.from_backbone(hubert, JSQAConfig(initializer_range=0.1)).config.initializer_range == 0.1
 
 
+def test_from_backbone_keeps_how_the_backbone_attends(tmp_path):
+    HubertModel(small_config().hubert_config).save_pretrained(tmp_path)
+    backbone = HubertModel.from_pretrained(tmp_path, attn_implementation="eager")
+    for model in (
+        JSQAModel.from_backbone(backbone),
+        JSQAModel.from_backbone(str(tmp_path), attn_implementation="eager"),
+    ):
+        assert len(model(clips(8000)[0][None], output_attentions=True).attentions) == 2
+
+
 def test_no_path_of_the_backbone_is_saved(tmp_path):
     HubertModel(small_config().hubert_config).save_pretrained(tmp_path / "secret")
     JSQAModel.from_backbone(str(tmp_path / "secret")).save_pretrained(tmp_path / "model")
@@ -398,9 +420,7 @@ def test_gradient_accumulation_equals_one_large_batch(tmp_path):
     rows = [{"input_values": clip, "labels": torch.tensor([float(i + 1)])} for i, clip in enumerate(waveforms)]
     norms = []
     for batch_size, accumulation in ((4, 1), (2, 2)):
-        model = build(
-            mos_dropout=0.0, hubert={"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
-        )
+        model = build(hubert=NO_DROPOUT)
         args = TrainingArguments(
             output_dir=str(tmp_path),
             per_device_train_batch_size=batch_size,
