@@ -21,6 +21,9 @@ class JSQAFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: rate in Hz that the model expects.
         padding_value: what fills shorter clips.
         kwargs: passed on to `SequenceFeatureExtractor`.
+
+    Raises:
+        ValueError: for a `padding_side` other than `"right"`.
     """
 
     model_input_names = ["input_values", "attention_mask"]
@@ -30,6 +33,11 @@ class JSQAFeatureExtractor(SequenceFeatureExtractor):
     ) -> None:
         kwargs.setdefault("return_attention_mask", True)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        if self.padding_side != "right":
+            raise ValueError(
+                f"`padding_side` must be 'right', as the models take the start of a row for the clip, but is "
+                f"{self.padding_side!r}"
+            )
 
     def __call__(
         self,

@@ -137,6 +137,11 @@ def test_a_missing_or_impossible_rate_is_refused(extractor, noise, rate):
         extractor(noise, sampling_rate=rate)
 
 
+def test_padding_on_the_left_which_the_models_would_rate_is_refused():
+    with pytest.raises(ValueError, match="`padding_side` must be 'right'"):
+        JSQAFeatureExtractor(padding_side="left")
+
+
 def test_fifty_milliseconds_at_any_rate_are_enough(extractor):
     for rate in (8000, 16000, 48000):
         assert extractor(tone(rate, 0.05), sampling_rate=rate)["input_values"][0].shape[0] == 800
