@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import soundfile
 import torch
 from ladders import ladder_rows
 from small import SAMPLING_RATE, small_config
+from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.training import LadderedMOSCollator, MOSCollator, MOSTrainer
+from jsqa_hf.training import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer
 from jsqa_hf.training.predictions import predict
 
 EXTRACTOR = JSQAFeatureExtractor()
@@ -121,3 +123,28 @@ def test_the_card_tells_of_the_evaluation_and_not_of_what_was_predicted_after_it
 def figures(card: str) -> list[str]:
     """The rows of the tables of agreement."""
     return [line for line in card.splitlines() if line.startswith("| mos")]
+
+
+class Adapter(nn.Module):
+    """Wraps a model as PEFT does."""
+
+    def __init__(self, model: JSQAForMOSRegression) -> None:
+        super().__init__()
+        self.base_model = model
+
+    def forward(self, **inputs: Any) -> Any:
+        return self.base_model(**inputs)
+
+
+def test_a_wrapped_model_learns_its_head_first_and_at_rates_by_layer(tmp_path: Path) -> None:
+    model = small_model()
+    before = copy.deepcopy(model.state_dict())
+    trainer = mos_trainer(
+        tmp_path, Adapter(model), train_dataset=rated_rows(4), callbacks=[HeadFirst(2)], layer_decay=0.5
+    )
+    trainer.train()
+    changed = {name for name, values in model.state_dict().items() if not torch.equal(values, before[name])}
+    assert changed and all(name.startswith("head.") for name in changed)
+    rates = {group["initial_lr"] / trainer.args.learning_rate for group in trainer.optimizer.param_groups}  # type: ignore[union-attr]
+    # The head, two layers, and what lies below them.
+    assert rates == {1.0, 0.5, 0.25, 0.125}

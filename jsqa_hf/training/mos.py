@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import BatchFeature, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
+from ..modeling_jsqa import JSQAForMOSRegression
 from ..mos_losses import vote_weights
 from .collators import ContrastiveCollator, decode_column_value
 from .hub_trainer import HubTrainer
@@ -204,8 +205,13 @@ class HeadFirst(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Freeze or thaw."""
-        bare: Any = getattr(model, "module", model)
-        bare.frozen_base = state.global_step < self.steps
+        _unwrapped(model).frozen_base = state.global_step < self.steps
+
+
+def _unwrapped(model: nn.Module | None) -> JSQAForMOSRegression:
+    """The model within what wraps it for several processes, `torch.compile` or adapters such as those of PEFT."""
+    assert model is not None
+    return next(module for module in model.modules() if isinstance(module, JSQAForMOSRegression))
 
 
 class MOSTrainer(HubTrainer):
@@ -278,7 +284,7 @@ class MOSTrainer(HubTrainer):
         if self.optimizer is not None:
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
-        trained: Any = self.model if model is None else model
+        trained = _unwrapped(self.model if model is None else model)
         names = {id(parameter): name for name, parameter in trained.named_parameters()}
         hubert = trained.config.hubert_config
         layers, stable = hubert.num_hidden_layers, hubert.do_stable_layer_norm
