@@ -74,7 +74,7 @@ def export_onnx(
 
     Raises:
         ImportError: the extra `onnx` is not installed.
-        ValueError: the model is an export itself.
+        ValueError: the model is an export itself, or an output has a comma in its name.
         FileExistsError: there is a checkpoint of PyTorch in that folder, whose configuration would be overwritten.
         RuntimeError: the graph's results are further from PyTorch's than `MAXIMUM_DIFFERENCE`, or with `int8` aren't
             finite. Nothing is written then.
@@ -83,6 +83,12 @@ def export_onnx(
         raise ImportError('writing ONNX graphs needs further packages: pip install "jsqa_hf[onnx]"')
     if isinstance(model, OnnxForMOSRegression):
         raise ValueError(f"{model.graph.path}: is an ONNX graph already; export the checkpoint that it was made from")
+    # What the metadata separates names by.
+    if any("," in name for name in model.config.mos_output_names):
+        raise ValueError(
+            f"`mos_output_names` are {model.config.mos_output_names}: rename those with a comma, which separates them "
+            "in the graph's metadata"
+        )
     path = _graph_path(output)
     model = copy.deepcopy(model).cpu().float().eval()
     extractor = JSQAFeatureExtractor(sampling_rate=model.config.sampling_rate)
@@ -257,8 +263,9 @@ def _quantise(path: Path) -> None:
 
 def _write_configurations(model: JSQAForMOSRegression, extractor: JSQAFeatureExtractor, folder: Path) -> None:
     config = copy.deepcopy(model.config)
-    # It names code that would have to lie beside it.
-    if hasattr(config, "auto_map"):
-        del config.auto_map
+    # They name code that would have to lie beside it.
+    for name in ("auto_map", "custom_pipelines"):
+        if hasattr(config, name):
+            delattr(config, name)
     config.to_json_file(folder / "config.json")
     extractor.to_json_file(folder / "preprocessor_config.json")

@@ -96,5 +96,6 @@ class OnnxForMOSRegression(JSQAForMOSRegression):
         """Copy the graph and its configuration into a folder."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.graph.path, folder / MODEL_NAME)
+        if self.graph.path.resolve() != (folder / MODEL_NAME).resolve():
+            shutil.copyfile(self.graph.path, folder / MODEL_NAME)
         self.config.to_json_file(folder / "config.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from small import SAMPLING_RATE, small_config
 import jsqa_hf
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.cli import main
-from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, export_onnx, largest_difference
+from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, _write_configurations, export_onnx, largest_difference
 from jsqa_hf.onnx_graph import is_onnx_model
 from jsqa_hf.onnx_model import load_onnx_model
 from jsqa_hf.scoring import load_pipeline, score_files
@@ -128,7 +129,20 @@ def test_saved_again_it_loads_again(exported: Path, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "copy")
     assert is_onnx_model(tmp_path / "copy")
     values = torch.ones(1, SAMPLING_RATE)
-    assert torch.equal(load_onnx_model(tmp_path / "copy")(values).scores, model(values).scores)
+    for _ in range(2):
+        copied = load_onnx_model(tmp_path / "copy")
+        assert torch.equal(copied(values).scores, model(values).scores)
+        # Over itself.
+        copied.save_pretrained(tmp_path / "copy")
+
+
+def test_a_configuration_beside_a_graph_names_no_code(small_model: JSQAForMOSRegression, tmp_path: Path) -> None:
+    model = copy.deepcopy(small_model)
+    model.config.auto_map = {"AutoModel": "modeling_jsqa.JSQAForMOSRegression"}
+    model.config.custom_pipelines = {"speech-quality-assessment": {"impl": "pipeline_jsqa.SpeechQualityPipeline"}}
+    _write_configurations(model, JSQAFeatureExtractor(), tmp_path)
+    assert not {"auto_map", "custom_pipelines"} & json.loads((tmp_path / "config.json").read_text()).keys()
+    assert model.config.auto_map
 
 
 @pytest.mark.slow
@@ -162,6 +176,11 @@ class TestErrors:
         (tmp_path / "config.json").write_bytes((exported / "config.json").read_bytes())
         with pytest.raises(ValueError, match=r"model\.onnx: ONNX Runtime can't load it"):
             load_onnx_model(tmp_path)
+
+    def test_a_name_with_what_separates_names(self, tmp_path: Path) -> None:
+        model = JSQAForMOSRegression(small_config(mos_output_names=["mos", "noise, background"]))
+        with pytest.raises(ValueError, match="rename those with a comma"):
+            export_onnx(model, tmp_path)
 
     def test_an_export_of_an_export(self, exported: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="an ONNX graph already"):
