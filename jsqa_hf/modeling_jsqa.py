@@ -511,7 +511,7 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
         Raises:
             ValueError: if a clip has no pair mate or no negative, or labels that the objective needs are missing.
         """
-        outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
+        outputs = self.jsqa(input_values, attention_mask=attention_mask, return_dict=True, **kwargs)
         projections = self.projection(outputs.embeddings)
         temperature = self.temperature()
         loss = None
@@ -692,7 +692,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
             ValueError: for labels whose shape does not fit the outputs.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_base):
-            outputs = self.jsqa(input_values, attention_mask=attention_mask, **kwargs)
+            outputs = self.jsqa(input_values, attention_mask=attention_mask, return_dict=True, **kwargs)
         scores, variances = self.head(outputs.embeddings)
         loss = None
         if labels is not None:

@@ -135,7 +135,7 @@ def largest_difference(model: JSQAForMOSRegression, other: OnnxForMOSRegression,
         values = torch.from_numpy(level * random.normal(size=(len(lengths), lengths.max()))).float()
         mask = (torch.arange(lengths.max()) < torch.from_numpy(lengths)[:, None]).long()
         with torch.inference_mode():
-            expected, got = model(values, attention_mask=mask), other(values, attention_mask=mask)
+            expected, got = (each(values, attention_mask=mask, return_dict=True) for each in (model, other))
         differences += [(got.scores - expected.scores).abs().max(), (got.variances - expected.variances).abs().max()]
     # NaN counts as the largest.
     return float(torch.stack(differences).max())

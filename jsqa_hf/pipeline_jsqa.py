@@ -175,5 +175,5 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         about = {key: value for key, value in model_inputs.items() if key not in MODEL_INPUTS}
-        outputs = self.model(**{key: model_inputs[key] for key in MODEL_INPUTS})
+        outputs = self.model(**{key: model_inputs[key] for key in MODEL_INPUTS}, return_dict=True)
         return {"scores": outputs.scores, "variances": outputs.variances, **about}

@@ -217,6 +217,14 @@ def test_a_tuple_comes_back_on_request():
     torch.testing.assert_close(as_tuple[0], output.scores)
 
 
+@pytest.mark.parametrize("model_class", [JSQAModel, JSQAForMOSRegression, JSQAForContrastivePretraining])
+def test_a_configuration_may_ask_for_tuples(model_class):
+    model, plain = build(model_class, return_dict=False), build(model_class)
+    clip = clips(8000)[0][None]
+    for one, other in zip(model(clip), plain(clip).to_tuple(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_attention_back_ends_agree():
     eager = build(attn_implementation="eager")
     sdpa = build(attn_implementation="sdpa")

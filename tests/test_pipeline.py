@@ -155,6 +155,15 @@ def test_every_kind_of_input_gives_the_same_score(rate: SpeechQualityPipeline, f
     assert_same(rate(INPUTS[kind](file)), rate(clip(1.0)), 1e-6)
 
 
+def test_a_model_whose_configuration_asks_for_tuples_rates_alike(
+    rate: SpeechQualityPipeline, model: JSQAForMOSRegression
+) -> None:
+    tuples = copy.deepcopy(model)
+    tuples.config.return_dict = False
+    same = SpeechQualityPipeline(model=tuples, feature_extractor=JSQAFeatureExtractor(), device="cpu")
+    assert same(clip(1.0)) == rate(clip(1.0))
+
+
 def test_int16_arrays_are_pcm(rate: SpeechQualityPipeline) -> None:
     integers = np.round(clip(1.0) * 32768).astype(np.int16)
     assert_same(rate(integers), rate(integers / np.float32(32768)), 1e-6)

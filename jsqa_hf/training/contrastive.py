@@ -136,5 +136,5 @@ def _chunks(inputs: dict[str, Any], size: int) -> list[dict[str, Tensor]]:
 
 def _project(model: nn.Module, chunk: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
     """Projections, and the temperature if it is learned."""
-    output = model(**chunk, return_loss=False)
+    output = model(**chunk, return_loss=False, return_dict=True)
     return output.projections, output.temperature

@@ -59,7 +59,7 @@ def embed_ladders(
     with _evaluating(model):
         for batch, rows in loader:
             inputs = {name: batch[name].to(device) for name in ("input_values", "attention_mask") if name in batch}
-            outputs = model(**inputs, return_loss=False)
+            outputs = model(**inputs, return_loss=False, return_dict=True)
             counts = np.cumsum([len(row["severity_jnd"]) for row in rows])[:-1]
             values = [
                 np.split(vectors.float().cpu().numpy(), counts)

@@ -45,7 +45,7 @@ def predict(model: JSQAForMOSRegression, rated: Any, collator: MOSCollator, batc
         batch = collator([rated[index] for index in range(start, min(start + batch_size, len(rated)))])
         audio = {name: batch[name].to(device) for name in ("input_values", "attention_mask") if name in batch}
         with torch.inference_mode():
-            output = model(**audio)
+            output = model(**audio, return_dict=True)
         parts.append((output.scores, output.variances, output.embeddings, batch["labels"]))
     model.train(training)
     return Predictions(*(torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True)))
