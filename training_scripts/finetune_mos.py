@@ -127,7 +127,7 @@ class FinetuningArguments:
     )
     interval_coverage: float | None = field(
         default=None,
-        metadata={"help": "at the end, widen or narrow the 95 %% intervals until they hold this share of eval_ratings"},
+        metadata={"help": "at the end, widen or narrow the 95 %% intervals to hold this share of eval_ratings"},
     )
     early_stopping_patience: int | None = field(
         default=None,
