@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,13 @@ Write = Callable[[Iterable[Mapping[str, Any]]], None]
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table, none if there is no such file. A last line that a break cut off is left out."""
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
         return []
-    return [row for _, row in rows_of_file(path, "csv", whole=True)]
+    rows = [row for _, row in rows_of_file(path, "csv")]
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        is_whole = file.read() == b"\n"
+    return rows if is_whole else rows[:-1]
 
 
 @contextmanager
