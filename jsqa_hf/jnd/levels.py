@@ -141,7 +141,8 @@ def _active_level(envelope: NDArray[np.float64], hangover: int) -> float:
 
     Returns:
         Active level in dB relative to the RMS level. The threshold is found to within 0.006 dB, from below; where none
-        fits (a click in silence), it is the highest one that the envelope reaches.
+        fits (a click in silence), it is the highest one that the envelope reaches. 0.0 where it reaches none, as in
+        sound of a few milliseconds.
     """
 
     def level_above(threshold_db: float) -> float:
@@ -155,7 +156,8 @@ def _active_level(envelope: NDArray[np.float64], hangover: int) -> float:
         step_db /= 2
         if level_above(threshold_db + step_db) >= threshold_db + step_db + MARGIN_DB:
             threshold_db += step_db
-    return level_above(threshold_db)
+    level_db = level_above(threshold_db)
+    return level_db if math.isfinite(level_db) else 0.0
 
 
 def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:

@@ -146,6 +146,12 @@ def test_click_in_silence_gives_a_finite_level_above_the_long_term_level() -> No
     assert 0 < level.activity_factor < 0.1
 
 
+def test_a_sound_too_short_for_any_threshold_counts_as_a_whole() -> None:
+    level = active_speech_level(0.1 * np.sin(np.arange(160)), SAMPLING_RATE)
+    assert level.level_dbov == level.rms_dbov
+    assert level.activity_factor == 1
+
+
 @pytest.mark.parametrize("measure", [rms_level, lambda samples: active_speech_level(samples, SAMPLING_RATE)])
 @pytest.mark.parametrize(
     ("samples", "message"),
