@@ -20,8 +20,9 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         "# Fine discrimination",
         "",
         f"From `benchmarks/study/fine_discrimination.py`: {results['mos_model']} and {results['contrastive_model']}, "
-        f"{results['speakers']} held-out speakers. In brackets 95 % intervals by the bootstrap over speakers; where "
-        "all pairs agree it can't tell how sure that is.",
+        f"{results['speakers']} held-out speakers. In brackets 95 % intervals by the bootstrap over "
+        "speakers, which with 8 of them are too narrow: such intervals held the mean in 88 % of 1500 simulations. "
+        "Where all pairs agree it can't tell how sure that is.",
         "",
         "*Ranked rightly*: share of the pairs of which the better clip gets the higher score; guessing gives 50 %. "
         "*Noticeable*: share of the pairs that `jsqa compare` takes half of the listeners or more to notice. "

@@ -133,7 +133,10 @@ def rate_with(pipeline: Any) -> Rate:
 
 
 def mean_with_interval(values: Any, groups: Sequence[Any], seed: int = 0) -> dict[str, Any]:
-    """Mean, and its 95 % interval by the bootstrap over groups such as speakers.
+    """Mean, and its interval by the percentile bootstrap over groups such as speakers, meant to be of 95 %.
+
+    It is too narrow for few groups: with 8 of them, of 3 normally distributed values each, 1500 simulated intervals
+    held the mean in 88 %.
 
     Args:
         values: (n,), finite.
@@ -148,7 +151,7 @@ def mean_with_interval(values: Any, groups: Sequence[Any], seed: int = 0) -> dic
     counts, sums = np.bincount(members), np.bincount(members, weights=values)
     interval = None
     if len(counts) > 1:
-        # As `jsqa_hf.intervals.bootstrap_intervals`, all resamples at once.
+        # As `jsqa_hf.intervals.bootstrap_intervals`, which asks for more groups, all resamples at once.
         chosen = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
         means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
         interval = np.round(np.quantile(means, [0.025, 0.975]), 4).tolist()

@@ -23,7 +23,7 @@ def markdown(curves: Curves) -> str:
     lines += ["", "Power law 1 - SRCC = a * steps ** -b; b above 0 means that more pretraining helps. Every seed has"]
     lines += ["an a of its own, as its runs share their first weights and their labelled clips; R² is within seeds."]
     lines += [
-        "Expected, with 95 % intervals, are means over these seeds, of the logarithm of 1 - SRCC.",
+        "What is expected, with its 95 % interval, is the mean over these seeds, of the logarithm of 1 - SRCC.",
         "",
     ]
     lines += ["| network, test | a | b | 95 % | R² | largest residual | expected of more steps |"]

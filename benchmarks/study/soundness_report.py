@@ -44,7 +44,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         "# Perceptual soundness",
         "",
         f"From `benchmarks/study/soundness.py`: {results['mos_model']} and {results['contrastive_model']}, "
-        f"{results['speakers']} held-out speakers. In brackets 95 % intervals by the bootstrap over speakers.",
+        f"{results['speakers']} held-out speakers. In brackets 95 % intervals by the bootstrap over "
+        "speakers, which with 8 of them are too narrow: such intervals held the mean in 88 % of 1500 simulations.",
         *(line for part in parts for line in part),
     ]
     if results["left_out"]:
