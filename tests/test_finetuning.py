@@ -84,7 +84,9 @@ def test_clips_for_testing_are_trained_on_only_if_named(script: ModuleType, corp
 def test_ratings_in_a_column_of_ones_own_are_on_the_scale(script: ModuleType, corpus: Path) -> None:
     corpus.write_text("file,mos,naturalness\n0.wav,3,73\n")
     args = script.FinetuningArguments(ratings=[str(corpus)], outputs=["mos", "naturalness"])
-    with pytest.raises(ValueError, match=r"naturalness of 0\.wav is 73, outside the scale 1 to 5: give"):
+    with pytest.raises(
+        ValueError, match=r"naturalness of 0\.wav is 73, outside the scale 1 to 5; correct them, or give the scale"
+    ):
         script.load_ratings(args.ratings, None, args)
     with pytest.raises(ValueError, match=r"naturalness of 0\.wav is 73, outside"):
         load_listening_test(str(corpus), ["mos", "naturalness"], (1, 5))

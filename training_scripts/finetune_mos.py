@@ -240,7 +240,7 @@ def load_ratings(
         rated = load_mos(name, root, split=kept, score_range=(low, high), on_error=args.on_error)
         if to_train_on and not split:
             refuse_splits_for_testing(rated, source)
-        rated = with_labels(rated, args.outputs, (low, high))
+        rated = with_labels(rated, args.outputs, (low, high), args.on_error)
         labels = on_scale(rated["labels"][:], (low, high), (args.score_range[0], args.score_range[1]))
         part = rated.select_columns([name for name in ("audio", "file", *KEPT_COLUMNS) if name in rated.column_names])
         parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))

@@ -96,7 +96,10 @@ def ratings_dataset(
 
 
 def with_labels(
-    dataset: datasets.Dataset, outputs: Sequence[str], score_range: tuple[float, float] | None = None
+    dataset: datasets.Dataset,
+    outputs: Sequence[str],
+    score_range: tuple[float, float] | None = None,
+    on_error: OnError = "raise",
 ) -> datasets.Dataset:
     """Add the column `labels`, which a MOS model is trained on and compared with.
 
@@ -105,6 +108,7 @@ def with_labels(
         outputs: Columns with numbers, in the order of the model's outputs. One of `DIMENSIONS` may be absent from
             the dataset (not rated there), though not all of them.
         score_range: Lowest and highest value of their scale; `None` checks nothing.
+        on_error: `"raise"` raises for labels outside the scale; `"skip"` leaves their rows out with a warning.
 
     Returns:
         The dataset with `labels`, a list of one float per output, NaN where there is no rating.
@@ -123,14 +127,17 @@ def with_labels(
     columns = [dataset[name][:] if name in there else [None] * len(dataset) for name in outputs]
     labels = [[math.nan if value is None else float(value) for value in row] for row in zip(*columns, strict=True)]
     low, high = score_range or (-math.inf, math.inf)
-    for index, row in enumerate(labels):
-        for name, value in zip(outputs, row, strict=True):
-            if value < low or value > high:
-                raise ValueError(
-                    f"{name} of {dataset[index]['file']} is {value:g}, outside the scale {low:g} to {high:g}: give "
-                    "that of these ratings as score_range"
-                )
-    return dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
+    problems = {
+        index: f"{name} of {dataset[index]['file']} is {value:g}, outside the scale {low:g} to {high:g}"
+        for index, row in enumerate(labels)
+        for name, value in zip(outputs, row, strict=True)
+        if value < low or value > high
+    }
+    dataset = dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
+    if not problems:
+        return dataset
+    _leave_out(list(problems.values()), len(labels), "the table of ratings", on_error)
+    return dataset.select([index for index in range(len(labels)) if index not in problems])
 
 
 def rows_per_clip(votes: Iterable[Row], what: str) -> list[Row]:
@@ -198,14 +205,20 @@ def _parsed_rows(
             parsed.append(_parsed(row, score_range))
         except ValueError as error:
             problems.append(str(error))
-    if not problems:
-        return parsed
-    message = f"{what}: {len(problems)} of {len(rows)} rows have ratings that can't be used"
-    listed = "; ".join(problems[:_NAMES_IN_MESSAGE])
-    if on_error == "raise" or not parsed:
-        raise ValueError(f"{message}: {listed}; correct them, or give the scale of these ratings as score_range")
-    warnings.warn(f"{message} and are left out: {listed}", stacklevel=2)
+    if problems:
+        _leave_out(problems, len(rows), what, on_error)
     return parsed
+
+
+def _leave_out(problems: Sequence[str], rows: int, what: str, on_error: OnError) -> None:
+    message = f"{what}: {len(problems)} of {rows} rows have ratings that can't be used"
+    listed = "; ".join(problems[:_NAMES_IN_MESSAGE])
+    if on_error == "raise" or len(problems) == rows:
+        raise ValueError(
+            f"{message}: {listed}; correct them, or give the scale of these ratings (score_range; --score_ranges of "
+            "finetune_mos.py)"
+        )
+    warnings.warn(f"{message} and are left out: {listed}", stacklevel=3)
 
 
 def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:

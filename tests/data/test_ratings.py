@@ -123,6 +123,17 @@ def test_labels_are_nan_where_nothing_was_rated(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, [[3.5, math.nan, math.nan, 7], [2, 4, math.nan, 8]])
 
 
+def test_labels_outside_the_scale_are_left_out_if_asked_for(tmp_path: Path) -> None:
+    rated = load_mos("csv", table(tmp_path, "a.wav,3,4", "b.wav,2,73", header="file,mos,naturalness"))
+    with pytest.raises(
+        ValueError, match="1 of 2 rows .* naturalness of b.wav is 73, outside the scale 1 to 5; .*scale"
+    ):
+        with_labels(rated, ["mos", "naturalness"], (1, 5))
+    with pytest.warns(UserWarning, match="1 of 2 rows .* are left out: naturalness of b.wav"):
+        kept = with_labels(rated, ["mos", "naturalness"], (1, 5), on_error="skip")
+    assert kept["labels"][:] == [[3, 4]]
+
+
 @pytest.mark.parametrize("outputs", [["mso"], ["signal"], ["mos", "codec"]])
 def test_labels_that_cannot_be_made(tmp_path: Path, outputs: list[str]) -> None:
     rated = load_mos("csv", table(tmp_path, "a.wav,3,opus", header="file,mos,codec"))
