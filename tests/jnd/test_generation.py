@@ -223,11 +223,15 @@ def test_rooms_that_cannot_be_used_are_told(options: Any, tmp_path: Path) -> Non
     tail = np.random.default_rng(0).standard_normal(time.size) * 10 ** (-3 * time / 0.5)
     for name, direct in (("near", 90.0), ("far", 5.0)):
         soundfile.write(folder / f"{name}.wav", np.concatenate([[direct], tail]) / 100, 16000)
-    made = generate_pairs(options(distortions=["reverberation"], noise=None, rirs=str(folder)))
+    few = generate_pairs(
+        options(distortions=["reverberation"], noise=None, rirs=str(folder), output_dir=str(tmp_path / "few"))
+    )
+    assert few.notes == [], "of six ladders, a good response may be in none by chance"
+    made = generate_pairs(options(distortions=["reverberation"], noise=None, rirs=str(folder), repetitions=4))
     assert len(made.notes) == 1
     assert "reverberation was made with 1 of 2 room impulse responses (jsqa_pairs.json names" in made.notes[0]
     record = json.loads((made.folder / "jsqa_pairs.json").read_text())
-    assert record["rirs_used"] == {"reverberation": {"far": 6}}
+    assert record["rirs_used"] == {"reverberation": {"far": 24}}
 
 
 def test_older_names_of_levels_and_snrs_still_count(options: Any) -> None:
