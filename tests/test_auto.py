@@ -84,7 +84,9 @@ def run_outside(folder: Path, clip: np.ndarray, tmp_path: Path, *extra: str) -> 
     package_parent = str(Path(jsqa_hf.__file__).parents[1])
     # A copy of sys.path without the repository; -S keeps .pth files, which an editable install uses, from adding it.
     paths = [path for path in sys.path if path and Path(path).is_dir() and path != package_parent]
-    paths = [path for path in paths if not (Path(path) / "jsqa_hf").is_dir()]
+    # Nor with code of other models, which transformers puts on the path of a process that has loaded some.
+    foreign = ("jsqa_hf", "transformers_modules")
+    paths = [path for path in paths if not any((Path(path) / name).is_dir() for name in foreign)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-S", "-c", OUTSIDER, str(folder), str(tmp_path / "clip.npy"), *extra]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)

@@ -117,7 +117,6 @@ def test_logs_go_to_tensorboard_unless_told_otherwise(tmp_path, capsys, monkeypa
     assert "TensorBoard is not installed" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_without_an_accelerator_the_cpus_are_meant(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert RunArguments(output_dir=str(tmp_path), report_to="none").use_cpu
