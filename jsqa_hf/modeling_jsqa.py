@@ -124,8 +124,6 @@ class JSQAPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_record_outputs = HubertPreTrainedModel._can_record_outputs
-    # Of models saved while `JSQAModel` still had it without SpecAugment.
-    _keys_to_ignore_on_load_unexpected = [r"hubert\.masked_spec_embed$"]
     # The losses are means over the batch: Trainer has to divide them over accumulation steps itself.
     accepts_loss_kwargs = False
 
@@ -264,10 +262,11 @@ class JSQAModel(JSQAPreTrainedModel):
         super().__init__(config)
         hubert_config = config.hubert_config
         self.hubert = HubertModel(hubert_config)
-        masks_time = hubert_config.apply_spec_augment and hubert_config.mask_time_prob > 0
-        if hasattr(self.hubert, "masked_spec_embed") and not masks_time:
-            # DistributedDataParallel waits for the gradient of every parameter.
+        if hasattr(self.hubert, "masked_spec_embed") and not hubert_config.apply_spec_augment:
+            # No parameter, as DistributedDataParallel waits for the gradient of each.
+            embedding = self.hubert.masked_spec_embed.detach()
             del self.hubert.masked_spec_embed
+            self.hubert.register_buffer("masked_spec_embed", embedding)
         if hubert_config.feat_extract_norm == "group":
             self.hubert.feature_extractor.conv_layers[0] = MaskedGroupNormConvLayer(hubert_config)
         self.level_projection = (
@@ -296,7 +295,8 @@ class JSQAModel(JSQAPreTrainedModel):
 
         Returns:
             A model whose first forward pass sees exactly the pretrained features: the level projection starts at 0.
-            SpecAugment, LayerDrop and dropout, on by default in HuBERT, are switched off.
+            SpecAugment, LayerDrop and dropout, on by default in HuBERT, are switched off, whatever `kwargs` say. The
+            `hubert_config` of the model switches them on again; SpecAugment then has the pretrained embedding, fixed.
         """
         if not isinstance(backbone, HubertModel):
             backbone = HubertModel.from_pretrained(backbone, **kwargs)
@@ -307,10 +307,7 @@ class JSQAModel(JSQAPreTrainedModel):
         model = cls((JSQAConfig() if config is None else config).with_backbone(hubert_config))
         model.set_attn_implementation(backbone.config._attn_implementation)
         model.to(dtype=backbone.dtype)  # type: ignore[call-arg]
-        weights = backbone.state_dict()
-        # Of SpecAugment.
-        weights.pop("masked_spec_embed", None)
-        model.hubert.load_state_dict(weights)
+        model.hubert.load_state_dict(backbone.state_dict())
         if model.level_projection is not None:
             nn.init.zeros_(model.level_projection.weight)
             nn.init.zeros_(model.level_projection.bias)

@@ -345,12 +345,17 @@ def test_from_backbone_takes_over_pretrained_weights(tmp_path):
             )
 
 
-def test_a_model_saved_with_the_unused_embedding_of_masks_loads_without_it(tmp_path):
-    model = build(hubert={"apply_spec_augment": False, "mask_time_prob": 0.05})
-    state = {**model.state_dict(), "jsqa.hubert.masked_spec_embed": torch.zeros(32)}
-    model.save_pretrained(tmp_path, state_dict=state)
-    _, info = JSQAForMOSRegression.from_pretrained(tmp_path, output_loading_info=True)
+def test_spec_augment_can_be_switched_on_and_finds_the_pretrained_embedding(tmp_path):
+    hubert = HubertModel(small_config(hubert={"mask_time_prob": 0.3}).hubert_config)
+    model = JSQAModel.from_backbone(hubert)
+    model.save_pretrained(tmp_path)
+    model, info = JSQAModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
+    torch.testing.assert_close(model.hubert.masked_spec_embed, hubert.masked_spec_embed)
+    clip = clips(16000)[0][None]
+    plain = model.train()(clip).embeddings
+    model.config.hubert_config.apply_spec_augment = True
+    assert not torch.equal(model(clip).embeddings, plain)
 
 
 def test_from_backbone_takes_from_the_backbone_what_the_config_leaves_to_it():

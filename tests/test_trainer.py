@@ -125,6 +125,19 @@ def figures(card: str) -> list[str]:
     return [line for line in card.splitlines() if line.startswith("| mos")]
 
 
+@pytest.mark.parametrize("method", ["predict", "evaluate"])
+def test_outputs_can_be_left_out(tmp_path: Path, method: str) -> None:
+    seen = []
+    trainer = mos_trainer(tmp_path, compute_metrics=lambda prediction: seen.append(prediction.predictions) or {})
+    getattr(trainer, method)(rated_rows(4), ignore_keys=["variances", "embeddings"])
+    assert [part.shape for part in seen] == [(4, 1)]
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a Linear holds no JSQAForMOSRegression"):
+        mos_trainer(tmp_path, nn.Linear(1, 1)).create_optimizer()
+
+
 class Adapter(nn.Module):
     """Wraps a model as PEFT does."""
 

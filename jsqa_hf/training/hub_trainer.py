@@ -58,9 +58,12 @@ class HubTrainer(Trainer):
         What `predict` gives does not, nor an evaluation whose `metric_key_prefix` is another than `"eval"`.
         """
         output = super().evaluation_loop(*args, **kwargs)
-        given = (*(output.predictions or ())[:2], output.label_ids)
-        if kwargs.get("metric_key_prefix", "eval") == "eval" and len(given) == 3 and output.label_ids is not None:
-            scores, variances, labels = (np.asarray(part, dtype=float) for part in given)
+        predictions, is_evaluation = output.predictions, kwargs.get("metric_key_prefix", "eval") == "eval"
+        # One array alone where the caller asked for no more, see `ignore_keys`.
+        if is_evaluation and output.label_ids is not None and isinstance(predictions, tuple) and len(predictions) > 1:
+            scores, variances, labels = (
+                np.asarray(part, dtype=float) for part in (*predictions[:2], output.label_ids)
+            )
             self._predictions = scores, variances, labels
         return output
 

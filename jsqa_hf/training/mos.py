@@ -188,7 +188,8 @@ class HeadFirst(TrainerCallback):
 
     Args:
         steps: number of optimiser steps in which everything but the head stays as it is. Known from the step alone,
-            so that a resumed run goes on in the phase that it was in.
+            so that a resumed run goes on in the phase that it was in. Several processes with gradient checkpointing
+            need `ddp_find_unused_parameters=True`, as what is frozen gets no gradient.
     """
 
     def __init__(self, steps: int) -> None:
@@ -211,7 +212,11 @@ class HeadFirst(TrainerCallback):
 def _unwrapped(model: nn.Module | None) -> JSQAForMOSRegression:
     """The model within what wraps it for several processes, `torch.compile` or adapters such as those of PEFT."""
     assert model is not None
-    return next(module for module in model.modules() if isinstance(module, JSQAForMOSRegression))
+    # By name, as the class can be one that came with a folder (`trust_remote_code`).
+    found = (module for module in model.modules() if type(module).__name__ == JSQAForMOSRegression.__name__)
+    if (inner := next(found, None)) is None:
+        raise TypeError(f"a {type(model).__name__} holds no {JSQAForMOSRegression.__name__}, which is what is trained")
+    return inner  # type: ignore[return-value]
 
 
 class MOSTrainer(HubTrainer):
@@ -291,7 +296,8 @@ class MOSTrainer(HubTrainer):
         groups: dict[tuple[int, float, float], dict[str, Any]] = {}
         for number, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
-                name = names[id(parameter)]
+                # What an adapter has beside the model counts as the head.
+                name = names.get(id(parameter), "head")
                 rate, decay = group["lr"] * self.layer_decay ** depth(name, layers, stable), group["weight_decay"]
                 if name.startswith("corpus_"):
                     rate, decay = self.corpus_learning_rate, 0.0
