@@ -195,7 +195,9 @@ def finetuning_job(
         outputs: columns to learn.
     """
     arguments = [
-        *(f"--model={model}", f"--from_scratch={from_scratch}", f"--ratings={train}", f"--seed={seed}"),
+        *(f"--model={model}", f"--from_scratch={from_scratch}", f"--seed={seed}"),
+        # Whatever the column `split` says, the table was made to train on.
+        *(f"--ratings={train}", "--split=all"),
         *("--outputs", *outputs, f"--max_steps={args.steps}", f"--fit_head={args.fit_head}"),
         f"--learning_rate={args.scratch_learning_rate if from_scratch else args.learning_rate}",
         *STAGE2,
