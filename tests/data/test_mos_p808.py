@@ -46,8 +46,21 @@ def test_single_votes_name_their_listeners(tmp_path: Path) -> None:
         header,
         *(f"h,W1,s,Approved,{URL}/a.wav,a.wav,3,{scale}" for scale in ("MOS_SIG", "MOS_BAK")),
     )
-    with pytest.raises(ValueError, match="mixes the scales MOS_BAK, MOS_SIG"):
+    with pytest.raises(ValueError, match="has votes on MOS_BAK, MOS_SIG: pass the table of one test on overall"):
         load_mos("p808", mixed)
+
+
+@pytest.mark.parametrize(("scale", "fits"), [("MOS_OVRL", True), ("MOS_BAK", False), ("DMOS", False)])
+def test_single_votes_on_other_scales_than_overall_quality_are_refused(tmp_path: Path, scale: str, fits: bool) -> None:
+    write_clip(tmp_path / "a.wav")
+    table = write_text(
+        tmp_path / "batch_votes_per_worker_.csv", "workerid,file,vote,question_type", f"W1,{URL}/a.wav,2,{scale}"
+    )
+    if fits:
+        assert load_mos("p808", table)["mos"][:] == [2.0]
+        return
+    with pytest.raises(ValueError, match=f"has votes on {scale}: pass the table of one test on overall quality"):
+        load_mos("p808", table)
 
 
 def write_p835(folder: Path) -> None:
@@ -104,9 +117,62 @@ def test_clips_are_found_by_the_end_of_their_address_first(tmp_path: Path) -> No
         tmp_path / "x_votes_per_clip.csv", table, f"{URL}/c01/a.wav,1,2,,,a.wav", f"{URL}/c02/a.wav,1,3,,,a.wav"
     )
     assert [Path(audio["path"]).parent.name for audio in load_mos("p808", tmp_path)["audio"]] == ["c01", "c02"]
-    write_text(tmp_path / "x_votes_per_clip.csv", table, f"{URL}/a.wav,1,2,,,a.wav")
+    write_text(tmp_path / "x_votes_per_clip.csv", table, "a.wav,1,2,,,a.wav")
     with pytest.raises(ValueError, match="could be .*: pass the folder of one as audio_root"):
         load_mos("p808", tmp_path)
+
+
+def test_clips_are_found_by_their_whole_address_in_any_folder(tmp_path: Path) -> None:
+    for system in ("modelA", "modelB"):
+        write_clip(tmp_path / "audio" / system / "c1.wav")
+    table = write_text(
+        tmp_path / "x_votes_per_clip.csv", "file_url,MOS", "https://x/modela/c1.wav,1", "https://x/modelB/c1.wav,5"
+    )
+    assert [Path(audio["path"]).parent.name for audio in load_mos("p808", table)["audio"]] == ["modelA", "modelB"]
+    write_text(table, "file_url,MOS", "c1.wav,1", "https://x/modelB/c1.wav,5")
+    (tmp_path / "audio" / "modelA" / "c1.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 clips are missing or unreadable: \S+/c1\.wav \(no such"):
+        load_mos("p808", table)
+
+
+@pytest.mark.parametrize("name", ["p808", "p835"])
+@pytest.mark.parametrize("there", ["noisy/c1.wav", "wav/noisy/c1.wav", "noisy/clips/c1.wav"])
+def test_a_clip_that_is_missing_does_not_take_the_audio_of_another_folder(
+    tmp_path: Path, name: str, there: str
+) -> None:
+    write_clip(tmp_path / there)
+    scale = "_ovrl" if name == "p835" else ""
+    table = write_text(
+        tmp_path / f"x_votes_per_clip{scale}.csv",
+        f"file_url,MOS{scale.upper()}",
+        "https://x/enhanced/clips/c1.wav,4.5",
+    )
+    with (
+        pytest.warns(
+            UserWarning, match=rf"1 clips are missing, but .* such as \S+{there} for https://x/enhanced/clips/c1"
+        ),
+        pytest.raises(FileNotFoundError, match=r"1 of 1 clips .*/enhanced/clips/c1\.wav \(no such file"),
+    ):
+        load_mos(name, table)
+    with pytest.warns(UserWarning, match="put the table beside them or pass audio_root"):
+        assert load_mos(name, table, check=None)["mos"][:] == [4.5]
+    assert load_mos(name, table, audio_root=(tmp_path / there).parent)["mos"][:] == [4.5]
+
+
+@pytest.mark.parametrize("there", ["audio/modelA/c1.wav", "modelA/c1.wav", "c1.wav"])
+def test_a_file_is_given_to_no_other_clip_of_its_name(tmp_path: Path, there: str) -> None:
+    write_clip(tmp_path / there)
+    write_clip(tmp_path / "c2.wav")
+    rows = (
+        f"https://x/{clip},{mos}" for clip, mos in (("modelB/c1.wav", 5), ("modelA/c1.wav", 1), ("modelA/c2.wav", 2))
+    )
+    table = write_text(tmp_path / "x_votes_per_clip.csv", "file_url,MOS", *rows)
+    with pytest.raises(FileNotFoundError, match=r"of 3 clips .*/modelB/c1\.wav \(no such file"):
+        load_mos("p808", table)
+    with pytest.warns(UserWarning, match=r"of 3 clips .*/modelB/c1\.wav \(no such file"):
+        kept = load_mos("p808", table, on_error="skip")
+    # A name that no other clip has is enough beside the table.
+    assert kept["mos"][:] == ([2.0] if there == "c1.wav" else [1.0, 2.0])
 
 
 @pytest.mark.parametrize("name", ["p808", "p835"])

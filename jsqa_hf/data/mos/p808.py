@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +27,8 @@ _PER_CLIP = re.compile(r"(?P<test>.*)_votes_per_clip(_(?P<scale>[a-z]+|all-scale
 _VOTE = re.compile(r"vote_\d+")
 _NO_CONDITION = ("Unknown", "vote", "question_type")
 _RATINGS_TABLE = "ratings.csv"
+# How the toolkit calls overall quality where it names the scale of a vote; DMOS, CMOS and MOS_ECHO are other tests.
+_OVERALL_QUALITY = ("MOS", "MOS_OVRL")
 
 
 def read_p808(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -> list[Row]:
@@ -37,15 +41,16 @@ def read_p808(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -
 
     Args:
         root: One of these tables, or a folder with tables of the first kind.
-        audio_root: Folder of the clips; default: that of the table. Each clip is looked for by the end of its URL,
-            then by its name in all folders.
+        audio_root: Folder of the clips; default: that of the table. In it a clip lies at the end of its URL
+            (`enhanced/c1.wav`, or `c1.wav` alone), as long as no other clip of the table ends like that, or at the
+            whole of it in any folder. A file of that name in other folders is that of another system.
 
     Returns:
         Rows with `n_votes`, `mos_std`, `votes` and, where there are any, `condition` and `listener`.
 
     Raises:
         FileNotFoundError: If there is no table.
-        ValueError: If a table lacks a column, or a clip's name is that of several files.
+        ValueError: If a table lacks a column or has votes on another scale, or a clip could be several files.
     """
     tables = [root] if root.is_file() else [path for path, scale in _tables(root) if scale is None]
     if not tables:
@@ -78,7 +83,7 @@ def read_p835(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -
 
     Raises:
         FileNotFoundError: If there is no table.
-        ValueError: If a table lacks a column, or a clip's name is that of several files.
+        ValueError: If a table lacks a column, or a clip could be several files.
     """
     rows: list[Row] = []
     if root.is_dir():
@@ -152,8 +157,12 @@ def _condition(record: dict[str, str]) -> str | None:
 
 def _from_single_votes(table: Path) -> list[Row]:
     records = read_table(table, ("workerid", "file", "vote"))
-    if len(scales := {record.get("question_type", "MOS") for record in records}) > 1:
-        raise ValueError(f"{table} mixes the scales {', '.join(sorted(scales))}: pass the table of one scale")
+    scales = {record.get("question_type") or "MOS" for record in records}
+    if len(scales) > 1 or not scales <= set(_OVERALL_QUALITY):
+        raise ValueError(
+            f"{table} has votes on {', '.join(sorted(scales))}: pass the table of one test on overall quality "
+            f"({' or '.join(_OVERALL_QUALITY)}); those of P.835 and P.804 come from the tables per clip (p835)"
+        )
     rows = (
         {
             "audio": record["file"],
@@ -169,18 +178,40 @@ def _from_single_votes(table: Path) -> list[Row]:
 
 def _with_audio(rows: list[Row], root: Path, audio_root: str | os.PathLike[str] | None) -> list[Row]:
     folder = Path(audio_root) if audio_root is not None else root if root.is_dir() else root.parent
+    addresses = [_folders_and_name(row["file"]) for row in rows]
+    # Systems are told apart by their folders alone: `noisy/c1.wav` and `enhanced/c1.wav`.
+    clips = Counter(address[start:] for address in set(addresses) for start in range(len(address)))
     names: dict[str, list[Path]] = {}
-    for row in rows:
-        parts = PurePosixPath(unquote(urlsplit(row["file"]).path) if "://" in row["file"] else row["file"]).parts
-        ends = (folder.joinpath(*parts[start:]) for start in range(len(parts)) if parts[start] != "/")
-        clip = next((end for end in ends if end.is_file()), None)
-        if clip is None:
+    elsewhere: list[str] = []
+    for row, address in zip(rows, addresses, strict=True):
+        ends = [address[start:] for start in range(len(address)) if start == 0 or clips[address[start:]] == 1]
+        clip = next((path for path in (folder.joinpath(*end) for end in ends) if path.is_file()), None)
+        if clip is None and clips[address] == 1:
             names = names or files_by_name(folder)
-            same = names.get(parts[-1].lower(), [])
+            named = names.get(address[-1].lower(), [])
+            same = [path for path in named if _ends_with(path, address)]
             if len(same) > 1:
                 raise ValueError(
                     f"{row['file']} could be {same[0]} or {same[1]}: pass the folder of one as audio_root"
                 )
-            clip = same[0] if same else folder / parts[-1]
-        row["audio"] = str(clip)
+            clip = same[0] if same else None
+            if named and clip is None and clips[address[-1:]] == 1:
+                elsewhere.append(f"{named[0]} for {row['file']}")
+        # One that is missing is named by where it belongs.
+        row["audio"] = str(clip or folder.joinpath(*address))
+    if elsewhere:
+        warnings.warn(
+            f"{len(elsewhere)} clips are missing, but files of their names lie in other folders than their URLs have, "
+            f"such as {elsewhere[0]}: if these are the clips, put the table beside them or pass audio_root",
+            stacklevel=2,
+        )
     return rows
+
+
+def _folders_and_name(file: str) -> tuple[str, ...]:
+    path = PurePosixPath(unquote(urlsplit(file).path) if "://" in file else file)
+    return tuple(part for part in path.parts if part != "/")
+
+
+def _ends_with(path: Path, end: tuple[str, ...]) -> bool:
+    return [part.lower() for part in path.parts[-len(end) :]] == [part.lower() for part in end]
