@@ -145,6 +145,15 @@ def test_what_is_no_folder_is_told_from_what_does_not_exist(folder: Path) -> Non
         load_mos("folder", folder / "clips" / "a.wav")
 
 
+def test_tcd_voip_is_read_by_its_name_alone(folder: Path) -> None:
+    table = write_text(folder / "mos.csv", "Filename,ConditionID,MOS", "C_01_ECHO_FA.wav,1,3", encoding="utf-8-sig")
+    write_clip(folder / "C_01_ECHO_FA.wav")
+    for name, root in (("csv", table), ("folder", folder)):
+        with pytest.raises(ValueError, match=r"mos\.csv is of TCD-VoIP, .* testing only: pass tcd-voip:.*my test$"):
+            load_mos(name, root)
+    assert load_mos("tcd-voip", folder)["split"][:] == ["test"]
+
+
 def test_a_folder_knows_its_table_by_the_columns(folder: Path) -> None:
     write_text(folder / "talkers.csv", "talker,sex", "f1,f")
     with pytest.raises(FileNotFoundError, match=r"no table with the columns file and mos: talkers\.csv lacks"):

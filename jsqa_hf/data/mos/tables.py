@@ -15,6 +15,7 @@ Columns = Mapping[str, str | Sequence[str]]
 
 _DELIMITED = (".csv", ".tsv")
 _JSON_LINES = (".jsonl", ".ndjson")
+_TCD_VOIP = ["Filename", "ConditionID"]
 # One row per vote instead of one per clip.
 _VOTE = "vote"
 # Columns about the room, by the names that tables give them (ISO 3382-1 quantities; T60 and RT60 mean the same).
@@ -54,13 +55,16 @@ def read_csv(
 
     Raises:
         FileNotFoundError: If there is no table.
-        ValueError: If it is not of these formats or lacks a column, or rows of votes on a clip contradict each other.
+        ValueError: If it is not of these formats or lacks a column, rows of votes on a clip contradict each other, or
+            it is the table of TCD-VoIP, which only its own reader keeps for testing.
     """
     if not root.is_file():
         raise FileNotFoundError(
             f"{root} does not exist: pass a CSV, TSV or JSON-lines file with the columns file, mos"
         )
     records = _read_records(root)
+    if list(records[0])[:2] == _TCD_VOIP:
+        raise ValueError(f"{root} is of TCD-VoIP, a corpus for testing only: pass tcd-voip:{root.parent}")
     try:
         names = _standard_names(list(records[0]), columns or {})
     except ValueError as error:
