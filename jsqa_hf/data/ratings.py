@@ -6,11 +6,13 @@ the table under `file`, and ratings as they stand in the table, text or number, 
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 import statistics
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ _NAMES_IN_MESSAGE = 3
 _REPEATED = (
     "; rows of single votes need the column vote or listener, and corpora such as NISQA are read by name (nisqa:PATH)"
 )
+_ZERO_IN_FRONT = re.compile(r"\s*[+-]?0\d")
 
 
 def ratings_dataset(
@@ -61,6 +64,7 @@ def ratings_dataset(
     score_range: tuple[float, float] | None,
     on_error: OnError = "raise",
     check: Check | None = "exists",
+    rated: Collection[str] = DIMENSIONS,
 ) -> datasets.Dataset:
     """Check the rows of a listening test and make a dataset of them.
 
@@ -74,6 +78,9 @@ def ratings_dataset(
         score_range: Lowest and highest value of the scale of all ratings and votes; `None` checks nothing.
         on_error: `"raise"`, or `"skip"` to leave out rows that can't be used, with one warning per kind of error.
         check: Whether each clip is looked for (`"exists"`), decoded (`"decode"`) or left unseen (`None`).
+        rated: Those of `DIMENSIONS` that are ratings for certain. In a test of overall quality another one, of which
+            no row has a rating on the scale, is a further column: `background` may be a type of noise, `loudness` a
+            level.
 
     Returns:
         Dataset with those of `STANDARD_COLUMNS` that the test has, in that order, and further columns behind them.
@@ -83,11 +90,13 @@ def ratings_dataset(
         ValueError: If a rating is no number or outside the scale, a clip is listed twice or can't be decoded, or no
             row is left.
     """
-    parsed = _parsed_rows(rows, what, score_range, on_error)
+    others = _other_quantities(rows, score_range, rated)
+    rows = [{**row, **{name: values[index] for name, values in others.items()}} for index, row in enumerate(rows)]
+    parsed = _parsed_rows(rows, what, score_range, on_error, [name for name in DIMENSIONS if name not in others])
     parsed = unique_rows(parsed, "audio", what=what, on_error=on_error, hint=_REPEATED)
     parsed = existing_rows(parsed, what=what, on_error=on_error, check=check)
     names = list(dict.fromkeys(name for row in parsed for name, value in row.items() if value is not None))
-    features = {name: feature for name, feature in _FEATURES.items() if name in names}
+    features = {name: feature for name, feature in _FEATURES.items() if name in names and name not in others}
     for name in names:
         if name not in features:
             number = all(isinstance(row.get(name), float | int | None) for row in parsed)
@@ -187,6 +196,17 @@ def _clip(rows: list[Row], single: set[str], what: str) -> Row:
     return {**clip, "votes": [row["vote"] for row in rows], "listener": listener}
 
 
+def numbers_or_text(cells: Sequence[Any]) -> list[float | str | None]:
+    """Numbers if all cells are numbers or empty, else text; so are names of digits, such as 1_23 and 01."""
+    given = [None if cell == "" else cell for cell in cells]
+    try:
+        if not any(isinstance(cell, str) and _ZERO_IN_FRONT.match(cell) for cell in given):
+            return [None if cell is None else _float(cell) for cell in given]
+    except (TypeError, ValueError):
+        pass
+    return [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in given]
+
+
 def files_by_name(root: Path) -> dict[str, list[Path]]:
     """All files under a folder by their names in lower case, each list sorted."""
     found: dict[str, list[Path]] = {}
@@ -197,12 +217,16 @@ def files_by_name(root: Path) -> dict[str, list[Path]]:
 
 
 def _parsed_rows(
-    rows: Sequence[Row], what: str, score_range: tuple[float, float] | None, on_error: OnError
+    rows: Sequence[Row],
+    what: str,
+    score_range: tuple[float, float] | None,
+    on_error: OnError,
+    dimensions: Sequence[str],
 ) -> list[Row]:
     parsed, problems = [], []
     for row in rows:
         try:
-            parsed.append(_parsed(row, score_range))
+            parsed.append(_parsed(row, score_range, dimensions))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -221,7 +245,31 @@ def _leave_out(problems: Sequence[str], rows: int, what: str, on_error: OnError)
     warnings.warn(f"{message} and are left out: {listed}", stacklevel=3)
 
 
-def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
+def _other_quantities(
+    rows: Sequence[Row], score_range: tuple[float, float] | None, rated: Collection[str]
+) -> dict[str, list[float | str | None]]:
+    """Columns that have the name of a dimension, but no rating on it, and those of their standard deviations."""
+    if not any(row.get("mos") or row.get("votes") for row in rows):
+        return {}
+    names = [name for name in DIMENSIONS if name not in rated and _is_other(rows, name, score_range)]
+    columns = [column for name in names for column in (name, f"{name}_std")]
+    return {column: numbers_or_text([row.get(column) for row in rows]) for column in columns}
+
+
+def _is_other(rows: Sequence[Row], name: str, score_range: tuple[float, float] | None) -> bool:
+    strange = False
+    for row in rows:
+        value = row.get(name)
+        for one in value if isinstance(value, list) else [value]:
+            try:
+                if _number(one, name, row["file"], score_range) is not None:
+                    return False
+            except ValueError:
+                strange = True
+    return strange
+
+
+def _parsed(row: Row, score_range: tuple[float, float] | None, dimensions: Sequence[str]) -> Row:
     """The row with absolute paths, numbers for text, means for single votes and `None` for what is empty."""
     file = row["file"]
     new = {key: None if value == "" else value for key, value in row.items()}
@@ -234,7 +282,7 @@ def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
         new["listener"] = [str(who) for who, vote in zip(listeners, votes, strict=True) if vote is not None]
     new["votes"] = [vote for vote in votes if vote is not None] or None
     counts = [len(new["votes"] or ())]
-    for name in DIMENSIONS:
+    for name in dimensions:
         value: Any = new.get(name)
         given = [_number(one, name, file, score_range) for one in (value if isinstance(value, list) else [value])]
         ratings = [rating for rating in given if rating is not None]
@@ -250,11 +298,18 @@ def _parsed(row: Row, score_range: tuple[float, float] | None) -> Row:
     return new
 
 
+def _float(value: Any) -> float:
+    """As `float`, which takes 1_23 for 123, but without that."""
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
 def _number(value: Any, name: str, file: str, score_range: tuple[float, float] | None) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        number = float(value)
+        number = _float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} of {file} is {value!r}, which is not a number") from error
     if math.isnan(number):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mos_trees import write_clip, write_text
 
-from jsqa_hf.data import load_mos
+from jsqa_hf.data import load_mos, with_labels
 
 
 @pytest.fixture
@@ -42,6 +42,40 @@ def test_standard_columns_are_recognised_and_further_ones_kept(folder: Path) -> 
     }
     assert (second["noisiness"], second["snr_db"]) == (4.0, None)
     assert load_mos("csv", table, split="test")["file"][:] == ["clips/b.wav"]
+
+
+def test_names_of_digits_stay_apart(folder: Path) -> None:
+    rows = ("clips/a.wav,3,84_121123,01,1", "clips/b.wav,2,841_21123,1,02.5")
+    rated = load_mos("csv", write_text(folder / "ratings.csv", "file,mos,talker,codec,zero", *rows))
+    assert rated["talker"][:] == ["84_121123", "841_21123"]
+    assert (rated["codec"][:], rated["zero"][:]) == (["01", "1"], ["1", "02.5"])
+    table = write_text(folder / "ratings.csv", "file,mos,snr_db", "clips/a.wav,3,-0.5", "clips/b.wav,4_5,0")
+    with pytest.raises(ValueError, match=r"mos of clips/b\.wav is '4_5', which is not a number"):
+        load_mos("csv", table)
+    write_text(folder / "ratings.csv", "file,mos,snr_db", "clips/a.wav,3,-0.5", "clips/b.wav,4,0")
+    assert load_mos("csv", table)["snr_db"][:] == [-0.5, 0.0]
+
+
+def test_other_quantities_by_the_name_of_a_dimension_are_further_columns(folder: Path) -> None:
+    header = "file,mos,Background,loudness,loudness_std,signal"
+    rows = ("clips/a.wav,3,babble,-23.1,0.5,2", "clips/b.wav,2,,-26,,good")
+    table = write_text(folder / "ratings.csv", header, *rows[:1])
+    (row,) = load_mos("csv", table, score_range=(1, 5))
+    assert (row["background"], row["loudness"], row["loudness_std"], row["signal"]) == ("babble", -23.1, 0.5, 2.0)
+    assert load_mos("csv", table)["loudness"][:] == [-23.1]
+    with pytest.raises(ValueError, match="background of clips/a.wav is 'babble', which is not a number"):
+        load_mos("csv", table, columns={"background": "Background"})
+    with pytest.raises(ValueError, match="mos, background can.t be made: the columns with numbers are mos, "):
+        with_labels(load_mos("csv", table), ["mos", "background"])
+    with pytest.raises(ValueError, match="loudness of clips/a.wav is -23.1, outside the scale 1 to 5"):
+        with_labels(load_mos("csv", table, score_range=(1, 5)), ["loudness"], (1, 5))
+    # One cell among ratings is a mistake, and so is what is the only rating.
+    write_text(table, header, *rows)
+    with pytest.raises(ValueError, match=r"1 of 2 rows .*signal of clips/b\.wav is 'good', which is not a number"):
+        load_mos("csv", table, score_range=(1, 5))
+    write_text(table, "file,noisiness", "clips/a.wav,-23")
+    with pytest.raises(ValueError, match="noisiness of clips/a.wav is -23, outside the scale"):
+        load_mos("csv", table, score_range=(1, 5))
 
 
 def test_semicolons_and_decimal_commas(folder: Path) -> None:

@@ -11,7 +11,7 @@ import datasets
 
 from ..corpus import Check, OnError, split_names
 from ..loading import parse_source
-from ..ratings import Row, ratings_dataset
+from ..ratings import DIMENSIONS, Row, ratings_dataset
 from .bvcc import read_bvcc
 from .conferencing import read_pstn, read_tencent
 from .nisqa import SPLIT_GROUPS, read_nisqa
@@ -87,7 +87,9 @@ def load_mos(
         Dataset with `audio`, `file` (as in the table), `mos`, and what the test has of `noisiness`, `coloration`,
         `discontinuity`, `loudness`, `signal`, `background`, their standard deviations `mos_std` etc., `n_votes`,
         `votes` (on overall quality, one per listener), `listener` (who gave them), `system`, `condition`, `corpus`,
-        `split`, `reference_audio` (`None` where the file is not there). Some corpora have further columns.
+        `split`, `reference_audio` (`None` where the file is not there). Some corpora have further columns; so is, in
+        `csv`, `folder` and `reverb` beside `mos`, a dimension that `columns` does not name and of which no row has a
+        rating on the scale, such as `background` with types of noise.
 
     Raises:
         FileNotFoundError: If the root is not that of the corpus, or clips are missing.
@@ -103,7 +105,9 @@ def load_mos(
     if split is not None:
         rows = _of_splits(rows, split_names(split), corpus.split_groups, what)
     scale = corpus.score_range if score_range is None else score_range
-    return ratings_dataset(rows, what=what, score_range=scale, on_error=on_error, check=check)
+    # What a column of anyone's table holds is told by its name and its cells alone.
+    rated = ("mos", *(options.get("columns") or ())) if corpus.score_range is None else DIMENSIONS
+    return ratings_dataset(rows, what=what, score_range=scale, on_error=on_error, check=check, rated=rated)
 
 
 def parse_mos_source(text: str) -> tuple[str, str]:

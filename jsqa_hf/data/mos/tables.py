@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpus import read_delimited, standard_names
-from ..ratings import DIMENSIONS, STANDARD_COLUMNS, Row, rows_per_clip
+from ..ratings import DIMENSIONS, STANDARD_COLUMNS, Row, numbers_or_text, rows_per_clip
 
 Columns = Mapping[str, str | Sequence[str]]
 
@@ -40,9 +40,10 @@ def read_csv(
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
-    are. Single votes can stand in several columns, in a list (JSON lines), or in rows of their own with the column
-    `vote` (for which `mos` will do where there is `listener`, too, and clips have several rows); they are then
-    collected per clip by [`rows_per_clip`]. One value in a column `votes` is their number, `n_votes`.
+    are (`1_23` and `01` are names). Single votes can stand in several columns, in a list (JSON lines), or in rows of
+    their own with the column `vote` (for which `mos` will do where there is `listener`, too, and clips have several
+    rows); they are then collected per clip by [`rows_per_clip`]. One value in a column `votes` is their number,
+    `n_votes`.
 
     Args:
         root: Table, of which the suffix tells the format (`.csv`, `.tsv`, `.jsonl`).
@@ -228,13 +229,4 @@ def _further_columns(
     records: list[dict[str, Any]], names: Mapping[str, str | list[str]]
 ) -> dict[str, list[float | str | None]]:
     used = {column for value in names.values() for column in ([value] if isinstance(value, str) else value)}
-    return {name: _values([record[name] for record in records]) for name in records[0] if name not in used}
-
-
-def _values(cells: list[Any]) -> list[float | str | None]:
-    """Numbers if all cells are numbers or empty, else text."""
-    given = [None if cell == "" else cell for cell in cells]
-    try:
-        return [None if cell is None else float(cell) for cell in given]
-    except (TypeError, ValueError):
-        return [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in given]
+    return {name: numbers_or_text([record[name] for record in records]) for name in records[0] if name not in used}
