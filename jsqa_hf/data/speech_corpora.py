@@ -96,7 +96,8 @@ def list_common_voice(root: str, *, split: str = "validated", text: bool = False
 
 def _part_folders(root: str, split: str | Sequence[str] | None, what: str, name: re.Pattern[str]) -> list[Path]:
     try:
-        base = corpus_root(root, expected=_PARTS, what=what)
+        # What lies in a part: the archive `train-clean-100.tar.gz` is named like one.
+        base = corpus_root(root, expected=[f"{part}/*" for part in _PARTS], what=what)
     except FileNotFoundError:
         path = Path(root).absolute()
         # A part holds folders of speakers, whose names are numbers, or, where someone flattened it, the files.
@@ -144,8 +145,9 @@ def _parsed(pattern: re.Pattern[str], path: str, what: str) -> re.Match[str]:
 def _transcripts(folders: Sequence[Path], suffix: str, delimiter: str, column: int) -> dict[str, str]:
     texts = {}
     for folder in folders:
-        for path in sorted(folder.rglob(f"*{suffix}")):
-            for line in path.read_text(encoding="utf-8").splitlines():
+        # Archives packed on a Mac hold a second file of each name, `._84_121123.trans.tsv`, which is no text.
+        for path in sorted(folder.rglob(f"[!.]*{suffix}")):
+            for line in path.read_text(encoding="utf-8").split("\n"):
                 cells = line.split(delimiter, column)
                 texts[cells[0]] = cells[-1]
     return texts

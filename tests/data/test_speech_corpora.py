@@ -48,6 +48,10 @@ class TestLibriSpeech:
         touch(corpus.parent, "2024/notes.wav")
         assert len(load_speech("librispeech", corpus.parent)) == 3
 
+    def test_an_archive_beside_the_corpus_does_not_hide_it(self, corpus: Path) -> None:
+        touch(corpus.parent, "train-clean-100.tar.gz", "dev-clean.tar.gz")
+        assert set(load_speech("librispeech", corpus.parent)["speaker_id"]) == {"103", "19"}
+
     def test_parts_by_option_and_by_folder(self, corpus: Path) -> None:
         touch(corpus, "train-clean-360/14/208/14-208-0000.flac")
         by_option = load_speech("librispeech", corpus, split="train-clean-100")
@@ -76,7 +80,9 @@ class TestLibriSpeech:
 
     def test_other_files_and_folders_are_refused(self, corpus: Path) -> None:
         touch(corpus.parent, "elsewhere/x1240/a.wav")
-        with pytest.raises(FileNotFoundError, match=r"looked for train-\*, dev-\*, test-\* in it .* found x1240"):
+        with pytest.raises(
+            FileNotFoundError, match=r"looked for train-\*/\*, dev-\*/\*, test-\*/\* in it .* found x1240"
+        ):
             load_speech("librispeech", corpus.parent / "elsewhere")
         touch(corpus, "dev-clean/take2.wav")
         with pytest.raises(ValueError, match=r"take2\.wav isn't named as the files of LibriSpeech"):
@@ -88,12 +94,13 @@ def test_libritts_with_its_transcripts(tmp_path: Path) -> None:
     touch(
         chapter, "84_121123_000007_000001.wav", "84_121123_000008_000000.wav", "84_121123_000007_000001.original.txt"
     )
-    write(chapter / "84_121123.trans.tsv", '84_121123_000007_000001\t"Mr. X."\t"Mister X."\n')
+    write(chapter / "84_121123.trans.tsv", '84_121123_000007_000001\t"Mr. X."\t"Mister\u2028X."\n')
+    (chapter / "._84_121123.trans.tsv").write_bytes(b"\x00\x05\x16\x07\xb0")
     write(chapter / "84_121123.book.tsv", "84_121123_000007_000001\tno transcript\n")
     speech = load_speech("libritts", tmp_path, split="dev", text=True)
     assert speech["speech_id"][:] == ["84_121123_000007_000001", "84_121123_000008_000000"]
     assert speech["speaker_id"][:] == ["84", "84"]
-    assert speech["text"][:] == ['"Mister X."', ""]
+    assert speech["text"][:] == ['"Mister\u2028X."', ""]
 
 
 class TestVCTK:
