@@ -37,7 +37,7 @@ class PairOptions:
     rirs: str | None = _option("room impulse responses (rirs_noises), for distortions of measured rooms", None)
     speech_split: str | None = _option(
         "split of the speech: values of the column split, or parts of the corpus, with commas between them (default "
-        "of librispeech and libritts: train, which is all parts of that kind)",
+        "of librispeech, libritts and common-voice: train)",
         None,
     )
     noise_split: str | None = _option("split of the noise", None)

@@ -61,7 +61,7 @@ class PretrainingArguments:
         default=None,
         metadata={
             "help": "values of the column `split` to train on, or parts of the corpus, with commas between them; "
-            "default of librispeech and libritts: train, which is all parts of that kind"
+            "default of librispeech, libritts and common-voice: train"
         },
     )
     noise_split: str | None = field(default=None, metadata={"help": "value of the column `split` to train on"})

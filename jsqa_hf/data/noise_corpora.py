@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .corpus import corpus_root, read_table
+from .corpus import corpus_root, read_table, split_names
 from .files import Listing, some_audio_files, stem
 
 CHIME3_TYPES = {"BUS": "bus", "CAF": "cafe", "PED": "pedestrian", "STR": "street"}
@@ -104,24 +104,27 @@ def list_esc50(root: str, *, folds: Sequence[int] | None = None, exclude: Sequen
     return Listing(without_labels(rows, exclude, "ESC-50"), from_table=True)
 
 
-def list_fsd50k(root: str, *, split: str | None = None, exclude: Sequence[str] = ()) -> Listing:
+def list_fsd50k(root: str, *, split: str | Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Listing:
     """List FSD50K: `FSD50K.{dev,eval}_audio/<fname>.wav` with `FSD50K.ground_truth/{dev,eval}.csv`.
 
     The type is the first of the labels of a clip, all of which are in the column `labels`.
 
     Args:
         root: The folder that holds `FSD50K.ground_truth`, or the folder above it.
-        split: `"dev"`, `"eval"`, or the parts of dev, `"train"` and `"val"`; without it, all clips.
+        split: `"dev"`, `"eval"`, or the parts of dev, `"train"` and `"val"`, several with commas between them; without
+            it, all clips.
         exclude: Labels of which a clip may have none, such as `["Speech", "Music"]`.
     """
-    _check_subsets(() if split is None else (split,), ("dev", "eval", "train", "val"), "FSD50K")
+    wanted = {"dev", "eval"} if split is None else set(split_names(split))
+    _check_subsets(sorted(wanted), ("dev", "eval", "train", "val"), "FSD50K")
     base = corpus_root(root, expected=("FSD50K.ground_truth",), what="FSD50K")
     rows = []
     for part in ("dev", "eval"):
-        if split in (None, part) or (part == "dev" and split in ("train", "val")):
-            needed = ("fname", "labels", *(("split",) if split in ("train", "val") else ()))
+        of_dev = wanted & {"train", "val"} if part == "dev" else set()
+        if part in wanted or of_dev:
+            needed = ("fname", "labels", *(("split",) if of_dev else ()))
             for entry in read_table(base / "FSD50K.ground_truth" / f"{part}.csv", needed):
-                if split in (None, part, entry.get("split")):
+                if part in wanted or entry["split"] in of_dev:
                     audio = str(base / f"FSD50K.{part}_audio" / f"{entry['fname']}.wav")
                     rows.append({"audio": audio, **labelled_row(entry["fname"], entry["labels"].split(","))})
     return Listing(without_labels(rows, exclude, "FSD50K"), from_table=True)

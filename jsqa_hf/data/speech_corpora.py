@@ -69,22 +69,23 @@ def list_vctk(root: str, *, mic: int = 1, text: bool = False) -> Listing:
     return Listing(rows)
 
 
-def list_common_voice(root: str, *, split: str = "validated", text: bool = False) -> Listing:
+def list_common_voice(root: str, *, split: str | Sequence[str] = "train", text: bool = False) -> Listing:
     """List one language of Common Voice: `<language>/{clips/, train.tsv, validated.tsv, ...}`.
 
     Args:
         root: The folder of the language, or the folder above it if it holds one language only.
-        split: Name of the table: `"validated"`, `"train"`, `"dev"`, `"test"`, `"other"` or `"invalidated"`.
+        split: Names of tables, several with commas between them: `"train"`, `"dev"` and `"test"`, `"validated"`, which
+            holds the clips of these three and more, `"other"` or `"invalidated"`.
         text: Add the column `text`, the sentence that was to be read.
     """
     base = corpus_root(root, expected=("clips",), what="one language of Common Voice")
-    table = base / f"{split}.tsv"
-    if not table.is_file():
-        found = ", ".join(sorted(path.stem for path in base.glob("*.tsv"))) or "none"
-        raise FileNotFoundError(f"{table} does not exist: pass split= one of the tables that are there ({found})")
+    tables = [base / f"{name}.tsv" for name in split_names(split)]
+    if missing := [str(table) for table in tables if not table.is_file()]:
+        found = ", ".join(sorted(path.stem for path in base.glob("*.tsv") if _lists_clips(path))) or "none"
+        raise FileNotFoundError(f"{', '.join(missing)}: no such table; name as the split what is there ({found})")
     needed = ("path", "client_id", *(("sentence",) if text else ()))
     rows = []
-    for entry in read_table(table, needed, delimiter="\t"):
+    for entry in (entry for table in tables for entry in read_table(table, needed, delimiter="\t")):
         # The first releases name the clips without their suffix.
         file = entry["path"] if os.path.splitext(entry["path"])[1] else f"{entry['path']}.mp3"
         row = {"audio": str(base / "clips" / file), "speech_id": stem(file), "speaker_id": entry["client_id"]}
@@ -92,6 +93,12 @@ def list_common_voice(root: str, *, split: str = "validated", text: bool = False
             row["text"] = entry["sentence"]
         rows.append(row)
     return Listing(rows, from_table=True)
+
+
+def _lists_clips(table: Path) -> bool:
+    """Others are about durations, reports and sentences."""
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        return {"path", "client_id"} <= set(file.readline().rstrip("\n").split("\t"))
 
 
 def _part_folders(root: str, split: str | Sequence[str] | None, what: str, name: re.Pattern[str]) -> list[Path]:

@@ -116,14 +116,23 @@ class TestFSD50K:
         assert load_noise("fsd50k", corpus, exclude=["Music", "Vehicle"])["noise_id"][:] == ["16399"]
 
     @pytest.mark.parametrize(
-        ("split", "ids"), [("dev", ["64760", "16399"]), ("eval", ["37199"]), ("train", ["64760"]), ("val", ["16399"])]
+        ("split", "ids"),
+        [
+            ("dev", ["64760", "16399"]),
+            ("eval", ["37199"]),
+            ("train", ["64760"]),
+            ("val", ["16399"]),
+            ("train, val", ["64760", "16399"]),
+            ("val,eval", ["16399", "37199"]),
+            ("dev,train", ["64760", "16399"]),
+        ],
     )
     def test_splits(self, corpus: Path, split: str, ids: list[str]) -> None:
         assert load_noise("fsd50k", corpus, split=split)["noise_id"][:] == ids
 
     def test_unknown_split(self, corpus: Path) -> None:
-        with pytest.raises(ValueError, match=r"FSD50K has dev, eval, train, val; got \('test',\)"):
-            load_noise("fsd50k", corpus, split="test")
+        with pytest.raises(ValueError, match=r"FSD50K has dev, eval, train, val; got \['test', 'val'\]"):
+            load_noise("fsd50k", corpus, split="val,test")
 
 
 class TestAudioSet:

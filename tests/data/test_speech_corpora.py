@@ -144,21 +144,26 @@ class TestCommonVoice:
         return root
 
     def test_tables_give_speaker_and_sentence(self, language: Path) -> None:
-        speech = load_speech("common-voice", language.parent, text=True)
+        speech = load_speech("common-voice", language.parent, split="validated", text=True)
         assert speech["speech_id"][:] == ["common_voice_de_1", "common_voice_de_2"]
         assert speech["speaker_id"][:] == ["a1", "b2"]
         assert speech["text"][:] == ['"Straße, sagte sie.', "Ja."]
-        assert len(load_speech("common-voice", language, split="train")) == 1
+
+    def test_what_is_held_out_comes_only_by_name(self, language: Path) -> None:
+        write(language / "dev.tsv", self.HEADER + "b2\tcommon_voice_de_2\ts2\tJa.\n")
+        assert load_speech("common-voice", language)["speaker_id"][:] == ["a1"]
+        assert load_speech("common-voice", language, split="train, dev")["speaker_id"][:] == ["a1", "b2"]
 
     def test_missing_table_and_missing_clip(self, language: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=r"other\.tsv does not exist.*\(train, validated\)"):
-            load_speech("common-voice", language, split="other")
+        write(language / "clip_durations.tsv", "clip\tduration[ms]\ncommon_voice_de_1.mp3\t1000\n")
+        with pytest.raises(FileNotFoundError, match=r"other\.tsv: no such table; name .* there \(train, validated\)"):
+            load_speech("common-voice", language, split="train,other")
         (language / "clips" / "common_voice_de_2.mp3").unlink()
         with pytest.raises(FileNotFoundError, match=r"1 of 2 clips.*common_voice_de_2\.mp3"):
-            load_speech("common-voice", language)
+            load_speech("common-voice", language, split="validated")
         with pytest.warns(UserWarning, match="1 of 2 clips"):
-            assert len(load_speech("common-voice", language, on_error="skip")) == 1
-        assert len(load_speech("common-voice", language, check=None)) == 2
+            assert len(load_speech("common-voice", language, split="validated", on_error="skip")) == 1
+        assert len(load_speech("common-voice", language, split="validated", check=None)) == 2
 
     def test_several_languages(self, language: Path) -> None:
         touch(language.parent, "en/clips/common_voice_en_1.mp3")
