@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,8 @@ def list_speech(root: str, *, split: str | None = None, text: bool = False) -> L
 def list_noise(root: str, *, split: str | None = None) -> Listing:
     """List noise in a folder, or in a table with the column `file` and optionally `noise_id` and `type`.
 
-    A folder may hold a table `noise.csv`, which gives the types of some or all of its files.
+    A folder may hold a table `noise.csv`, which gives the types of some or all of its files. Files of the table that
+    are not there are counted in a warning.
 
     Args:
         root: Folder, or CSV or TSV file.
@@ -112,6 +114,12 @@ def list_noise(root: str, *, split: str | None = None) -> Listing:
     table = os.path.join(base, NOISE_TABLE)
     if not is_table and os.path.isfile(table):
         types = {_absolute(row["file"], base): row["type"] for row in table_rows(table, split=None, needed=("type",))}
+        if absent := sorted(set(types) - {row["audio"] for row in rows}):
+            warnings.warn(
+                f"{len(absent)} of {len(types)} files in {table} are not there, such as {absent[0]}: name the files "
+                "there as they are now, for each to have its type",
+                stacklevel=2,
+            )
     listed = []
     for row in rows:
         clip = {

@@ -74,6 +74,14 @@ def test_noise_types_come_from_the_list_in_the_folder_or_else_from_the_names(tmp
     assert noise.features["audio"] == AUDIO
 
 
+def test_a_list_of_types_that_fits_no_file_does_not_pass_unseen(tmp_path: Path) -> None:
+    for name in ("rain1.flac", "rain2.flac", "bus.wav"):
+        write_audio(tmp_path / name)
+    (tmp_path / "noise.csv").write_text("file,type\nrain1.wav,rain\nrain2.wav,rain\nbus.wav,bus\n")
+    with pytest.warns(UserWarning, match=r"2 of 3 files in \S+noise\.csv are not there, such as \S+rain1\.wav:"):
+        assert load_noise("folder", tmp_path)["noise_type"][:] == ["bus", "rain1", "rain2"]
+
+
 def test_noise_csv_gives_ids_types_and_splits(tmp_path: Path) -> None:
     write_audio(tmp_path / "a.wav")
     write_audio(tmp_path / "b.wav")
