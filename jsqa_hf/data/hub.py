@@ -111,13 +111,17 @@ def load_from_hub(
         Dataset with these features.
 
     Raises:
-        ValueError: If the split is not given, a column is missing, an identifier is repeated, nothing is left, or,
-            unless streaming, no clip has a label that is to be left out.
+        ValueError: If the split is not given, the dataset can't be made into a table, a column is missing, an
+            identifier is repeated, nothing is left, or, unless streaming, no clip has a label that is to be left out.
     """
     if split is None:
         raise ValueError(f"{HUB_PREFIX}{source} needs a split: pass split=, such as split='train'")
     path, _, config = source.partition(":")
-    dataset = datasets.load_dataset(path, config or None, split=split, streaming=streaming)
+    try:
+        dataset = datasets.load_dataset(path, config or None, split=split, streaming=streaming)
+    except datasets.exceptions.DatasetGenerationError as error:
+        # Folders of audio files need torchcodec, which the cause says.
+        raise ValueError(f"{source} can't be loaded: {error.__cause__ or error}") from error
     found = dataset.column_names or list(next(iter(dataset)))
     missing = [column for column in ("audio", *corpus.columns) if column not in found]
     if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,16 @@ def test_datasets_with_our_own_columns(tmp_path: Path, streaming: bool) -> None:
 
 
 class TestErrors:
+    def test_folders_of_files_say_what_they_need(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in ("torchcodec", "torchcodec.encoders"):
+            monkeypatch.setitem(sys.modules, module, None)
+        folder = tmp_path / "mine"
+        (folder / "train").mkdir(parents=True)
+        soundfile.write(folder / "train" / "a.wav", np.full(480, 0.1), 48000)
+        (folder / "train" / "metadata.csv").write_text("file_name,speech_id,speaker_id\na.wav,a,x\n")
+        with pytest.raises(ValueError, match="mine can't be loaded: .*torchcodec"):
+            load_speech("hub", folder, split="train")
+
     def test_split_is_needed(self, librispeech: str) -> None:
         with pytest.raises(ValueError, match="needs a split: pass split="):
             load_speech("librispeech", librispeech)
