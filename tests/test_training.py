@@ -309,6 +309,27 @@ def test_pretraining_reads_pairs_that_were_saved(small_scripts, corpus, tmp_path
     assert metrics["train_loss"] > 0
 
 
+@pytest.mark.parametrize(
+    ("speaker", "extra", "message"),
+    [
+        ("speech", [], "1 speakers of --eval_speech are in --pairs, too"),
+        ("someone else", [], ""),
+        ("speech", ["--streaming", "--max_steps=1"], "--pairs has no list of its speakers"),
+    ],
+)
+def test_speakers_of_stored_pairs_are_told_from_those_to_evaluate_on(
+    small_scripts, corpus, tmp_path, caplog, speaker, extra, message
+):
+    stored = datasets.Dataset.from_dict({"clips": [[]], "speaker_id": [speaker]})
+    (stored.to_parquet(tmp_path / "train.parquet") if extra else stored.save_to_disk(tmp_path))
+    module = small_scripts["pretrain_contrastive"]
+    options = [f"--pairs={tmp_path}", f"--eval_speech={corpus / 'speech'}", f"--eval_noise={corpus / 'noise'}"]
+    options += ["--eval_ladders=2", f"--output_dir={tmp_path / 'run'}", *COMMON, *extra]
+    args, training_args = parse_arguments((module.PretrainingArguments, RunArguments), options)
+    module.build_datasets(args, training_args)
+    assert message in caplog.text if message else "speakers" not in caplog.text
+
+
 def test_pretraining_without_data_says_what_to_give(small_scripts, tmp_path):
     with pytest.raises(ValueError, match="--pairs, or --speech, --noise and --max_steps"):
         small_scripts["pretrain_contrastive"].main([f"--output_dir={tmp_path}"])

@@ -175,6 +175,10 @@ def build_datasets(
     speakers: set[str] = set()
     if args.pairs is not None:
         train = load_pairs(args.pairs, training_args, streaming=args.streaming)
+        if isinstance(train, datasets.Dataset) and "speaker_id" in train.column_names:
+            speakers = set(train["speaker_id"])
+        elif args.eval_speech is not None:
+            logger.warning("--pairs has no list of its speakers to compare with: see that --eval_speech has others")
     else:
         if args.speech is None or training_args.max_steps <= 0:
             raise ValueError("give --pairs, or --speech, --noise and --max_steps to make pairs on the fly")
@@ -194,7 +198,8 @@ def build_datasets(
         )
     held_out = load_speech(*parse_source(args.eval_speech), split=args.eval_speech_split)
     if shared := speakers & set(held_out["speaker_id"]):
-        logger.warning(f"{len(shared)} speakers of --eval_speech are in --speech, too: give splits without them")
+        source = "--speech" if args.pairs is None else "--pairs"
+        logger.warning(f"{len(shared)} speakers of --eval_speech are in {source}, too: give splits without them")
     # Corpora are in the order of their speakers, and there may be more utterances than ladders.
     evaluation = repeat_with_index(held_out, args.eval_ladders).shuffle(seed=training_args.seed)
     evaluation = evaluation.select(range(args.eval_ladders))
