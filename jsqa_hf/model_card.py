@@ -80,7 +80,7 @@ class RunSummary:
         evaluation_data: names of what it was evaluated on, and `evaluation_split`.
         evaluation_split: of these.
         rows: number of clips or ladders by use; None where it isn't known.
-        results: of a MOS model, by output.
+        results: of a MOS model, by output, and by set if there were several.
         metrics: other figures of the last evaluation.
         score_range: lowest and highest rating.
         sampling_rate: in Hz.

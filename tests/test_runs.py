@@ -72,6 +72,7 @@ def test_data_of_any_kind_is_described():
     assert describe_data(table) == {"rows": 3, "columns": ["x"], "fingerprint": table._fingerprint}
     assert describe_data(table.to_iterable_dataset(num_shards=3))["shards"] == 3
     assert describe_data([1, 2]) == {"rows": 2, "type": "list"}
+    assert describe_data({"a": [1, 2], "b": table})["b"]["rows"] == 3
 
 
 def test_what_differs_between_two_starts_is_named():

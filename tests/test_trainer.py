@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from huggingface_hub import ModelCard
 from ladders import ladder_rows
 from small import SAMPLING_RATE, small_config
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.training import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer
+from jsqa_hf.training import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer, run_training
 from jsqa_hf.training.predictions import predict
 
 EXTRACTOR = JSQAFeatureExtractor()
@@ -123,6 +124,33 @@ def test_the_card_tells_of_the_evaluation_and_not_of_what_was_predicted_after_it
 def figures(card: str) -> list[str]:
     """The rows of the tables of agreement."""
     return [line for line in card.splitlines() if line.startswith("| mos")]
+
+
+def card_of_run(folder: Path, model: Any, **options: Any) -> ModelCard:
+    """The card after training and evaluation from Python."""
+    output = folder / "run"
+    trainer = mos_trainer(
+        output, model, train_dataset=rated_rows(2), **{"compute_metrics": lambda prediction: {}, **options}
+    )
+    run_training(trainer, trainer.args)
+    return ModelCard.load(output / "README.md")
+
+
+def test_the_card_has_the_agreement_on_each_of_several_sets(tmp_path: Path) -> None:
+    sets = {"quiet": rated_rows(6), "loud": rated_rows(5, lowest=3.0)}
+    card = card_of_run(tmp_path, small_model(), eval_dataset=sets)
+    assert [line.split("|")[1:3] for line in figures(card.text)] == [
+        [" mos on quiet ", " 6 "],
+        [" mos on loud ", " 5 "],
+    ]
+    assert {result.dataset_config for result in card.data.eval_results} == {"mos on quiet", "mos on loud"}
+
+
+def test_clips_of_several_sets_are_counted_and_the_figures_of_all_are_kept(tmp_path: Path) -> None:
+    sets = {"quiet": rated_rows(6), "loud": rated_rows(5, lowest=3.0)}
+    text = card_of_run(tmp_path, small_model(), eval_dataset=sets, compute_metrics=None).text
+    assert "On 11 held-out clips." in text
+    assert "| quiet\\_loss |" in text and "| loud\\_loss |" in text
 
 
 @pytest.mark.parametrize("method", ["predict", "evaluate"])

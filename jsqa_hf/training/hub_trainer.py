@@ -49,22 +49,30 @@ class HubTrainer(Trainer):
         self.run_arguments: Sequence[Any] = ()
         self._clock = time.monotonic()
         self._pushes: list[Future[CommitInfo]] = []
-        self._predictions: tuple[Any, Any, Any] | None = None
+        self._predictions: dict[str, tuple[Any, Any, Any]] = {}
         super().__init__(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `Trainer`; what an evaluation gives stays here for the intervals and calibration of the card.
 
-        What `predict` gives does not, nor an evaluation whose `metric_key_prefix` is another than `"eval"`.
+        What `predict` gives does not, nor an evaluation whose `metric_key_prefix` is another than `"eval"`, or, of
+        several sets, `"eval_"` and the name of one.
         """
         output = super().evaluation_loop(*args, **kwargs)
-        predictions, is_evaluation = output.predictions, kwargs.get("metric_key_prefix", "eval") == "eval"
+        sets = self.eval_dataset
+        names = {f"eval_{name}": name for name in sets} if isinstance(sets, dict) else {"eval": ""}
+        predictions, name = output.predictions, names.get(kwargs.get("metric_key_prefix", "eval"))
         # One array alone where the caller asked for no more, see `ignore_keys`.
-        if is_evaluation and output.label_ids is not None and isinstance(predictions, tuple) and len(predictions) > 1:
+        if (
+            name is not None
+            and output.label_ids is not None
+            and isinstance(predictions, tuple)
+            and len(predictions) > 1
+        ):
             scores, variances, labels = (
                 np.asarray(part, dtype=float) for part in (*predictions[:2], output.label_ids)
             )
-            self._predictions = scores, variances, labels
+            self._predictions[name] = scores, variances, labels
         return output
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -131,11 +131,13 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def describe_data(rows: Any) -> dict[str, Any]:
-    """Number of rows and fingerprint of a dataset; of a stream, how many shards it has.
+    """Number of rows and fingerprint of a dataset, or of each of several; of a stream, how many shards it has.
 
     The fingerprint is that of `datasets`: it changes with the rows that a table holds, for audio with the paths, but
     not with the contents of the files that they lead to.
     """
+    if isinstance(rows, dict):
+        return {name: describe_data(one) for name, one in rows.items()}
     if isinstance(rows, datasets.Dataset):
         return {"rows": len(rows), "columns": rows.column_names, "fingerprint": rows._fingerprint}
     if isinstance(rows, datasets.IterableDataset):

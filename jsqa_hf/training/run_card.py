@@ -15,7 +15,7 @@ from transformers import Trainer
 
 from ..data import parse_mos_source
 from ..data.hub import HUB_PREFIX
-from ..model_card import Compute, RunSummary, evaluate_outputs
+from ..model_card import Compute, OutputResult, RunSummary, evaluate_outputs
 from ..modeling_jsqa import JSQAForMOSRegression
 from .arguments import resolved_arguments
 from .record import RECORD_NAME, describe_hardware, package_versions
@@ -48,14 +48,19 @@ class CardArguments:
 
 
 def summarise_run(
-    trainer: Trainer, arguments: Sequence[Any], predictions: tuple[Any, Any, Any] | None, hours: float, finished: bool
+    trainer: Trainer,
+    arguments: Sequence[Any],
+    predictions: Mapping[str, tuple[Any, Any, Any]],
+    hours: float,
+    finished: bool,
 ) -> RunSummary:
     """All that the model card says about a run.
 
     Args:
         trainer: of the run.
         arguments: further dataclasses of arguments, among them perhaps [`CardArguments`].
-        predictions: scores, variances and labels of the last evaluation, (clips, outputs) each; None without one.
+        predictions: scores, variances and labels of the last evaluation, (clips, outputs) each, by the name of the
+            set, which is empty for the only one.
         hours: since this start of the run.
         finished: whether no more steps are to come.
     """
@@ -80,7 +85,7 @@ def summarise_run(
         evaluation_data=[source_name(text) for text in evaluation],
         evaluation_split=", ".join(_as_list(values.get("eval_split") or values.get("eval_speech_split"))) or None,
         rows={use: _length(rows) for use, rows in (("train", trainer.train_dataset), ("eval", trainer.eval_dataset))},
-        results=evaluate_outputs(model.config.mos_output_names, *predictions) if rated and predictions else {},
+        results=_results(model.config.mos_output_names, predictions) if rated else {},
         metrics=_last_evaluation(trainer.state.log_history),
         score_range=tuple(model.config.mos_score_range),
         sampling_rate=model.config.sampling_rate,
@@ -93,6 +98,15 @@ def summarise_run(
         license=card.license,
         language=card.language,
     )
+
+
+def _results(output_names: Sequence[str], predictions: Mapping[str, tuple[Any, Any, Any]]) -> dict[str, OutputResult]:
+    """Of each output on each set."""
+    return {
+        f"{output} on {name}" if name else output: result
+        for name, evaluated in predictions.items()
+        for output, result in evaluate_outputs(output_names, *evaluated).items()
+    }
 
 
 def source_name(text: str) -> str:
@@ -146,14 +160,23 @@ def _as_list(value: Any) -> list[str]:
 
 
 def _length(rows: Any) -> int | None:
+    """Number of rows, of all sets if there are several; None if one does not know its own."""
+    if isinstance(rows, Mapping):
+        lengths = [_length(one) for one in rows.values()]
+        return None if None in lengths else sum(filter(None, lengths))
     return len(rows) if hasattr(rows, "__len__") else None
 
 
 def _last_evaluation(log_history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The figures of the last evaluation, without those of its speed."""
-    last: Mapping[str, Any] = next(
-        (log for log in reversed(log_history) if any(name.startswith("eval_") for name in log)), {}
-    )
+    evaluations = [log for log in log_history if any(name.startswith("eval_") for name in log)]
+    # Each of several sets has an entry of its own.
+    last = {
+        name: value
+        for log in evaluations
+        if log.get("step") == evaluations[-1].get("step")
+        for name, value in log.items()
+    }
     ignored = ("_runtime", "_per_second")
     return {
         name.removeprefix("eval_"): float(value)
