@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -19,6 +19,8 @@ from .metrics import metric_intervals, mos_metrics
 METRIC_NAMES = {"rmse": "RMSE", "mae": "MAE", "pcc": "Pearson correlation", "srcc": "Spearman correlation"}
 TAGS = ("speech-quality-assessment", "mos", "hubert", "jsqa")
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+# A model with its configuration, an adapter of PEFT, or the bare weights of any other module.
+Saved = Literal["model", "adapter", "weights"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class RunSummary:
         evaluation_data: names of what it was evaluated on, and `evaluation_split`.
         evaluation_split: of these.
         rows: number of clips or ladders by use; None where it isn't known.
+        output_names: of a MOS model.
         results: of a MOS model, by output, and by set if there were several.
         metrics: other figures of the last evaluation.
         score_range: lowest and highest rating.
@@ -89,6 +92,8 @@ class RunSummary:
         repo_id: on the Hub, if known.
         base_model: Hub id of what it started from; `base_name` if that was a folder.
         base_name: name of a folder with the model that it started from.
+        from_scratch: whether it started from random weights; if not, and without either name, that isn't known.
+        saved: what the run saved.
         datasets: Hub ids.
         license: identifier as the Hub knows it; None: not stated.
         language: codes of languages.
@@ -106,6 +111,7 @@ class RunSummary:
     score_range: tuple[float, float]
     sampling_rate: int
     evaluation_split: str | None = None
+    output_names: Sequence[str] = ()
     results: Mapping[str, OutputResult] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     jnd_calibration: Mapping[str, Any] | None = None
@@ -113,6 +119,8 @@ class RunSummary:
     repo_id: str | None = None
     base_model: str | None = None
     base_name: str | None = None
+    from_scratch: bool = False
+    saved: Saved = "model"
     datasets: Sequence[str] = ()
     license: str | None = None
     language: Sequence[str] = ()
@@ -145,6 +153,7 @@ def card_metadata(
     *,
     datasets: Sequence[str] = (),
     language: str | Sequence[str] = (),
+    library_name: str = "transformers",
     **values: Any,
 ) -> ModelCardData:
     """Metadata of a JSQA model for the Hub.
@@ -157,6 +166,7 @@ def card_metadata(
         eval_results: for the `model-index`.
         datasets: Hub ids.
         language: code or codes of languages.
+        library_name: what loads it.
         values: further fields of `ModelCardData`; those that are None are left out.
 
     Raises:
@@ -164,7 +174,7 @@ def card_metadata(
     """
     metrics = sorted({result.metric_type for result in eval_results}, key=[*METRIC_NAMES].index)
     return ModelCardData(
-        library_name="transformers",
+        library_name=library_name,
         pipeline_tag="audio-classification",
         tags=list(TAGS),
         # A part of the model-index.
@@ -233,6 +243,7 @@ def _metadata(run: RunSummary) -> ModelCardData:
         results,
         datasets=run.datasets,
         language=run.language,
+        library_name="peft" if run.saved == "adapter" else "transformers",
         license=run.license,
         base_model=run.base_model,
         co2_eq_emissions=emissions,

@@ -126,6 +126,14 @@ def test_only_what_the_hub_should_have_is_pushed(checkpoint: Path):
     assert {"modeling_jsqa.py", "configuration_jsqa.py", "losses.py"} <= files
 
 
+def test_an_adapter_is_pushed_without_its_base_model(checkpoint: Path):
+    (checkpoint / "config.json").rename(checkpoint / "adapter_config.json")
+    (checkpoint / "model.safetensors").rename(checkpoint / "adapter_model.safetensors")
+    files = set(files_to_push(checkpoint))
+    assert {"adapter_config.json", "adapter_model.safetensors", "preprocessor_config.json", "README.md"} <= files
+    assert not {"config.json", "model.safetensors"} & files
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="holds no model"):
         files_to_push(tmp_path)

@@ -46,13 +46,14 @@ def summary(**values: object) -> RunSummary:
         step=100,
         total_steps=100,
         compute=Compute(2.5, 0, ["GPU 1"], 2, 1000, 900, audio_hours=0.5),
-        arguments={"learning_rate": 1e-4, "outputs": ["mos"], "seed": 3},
+        arguments={"learning_rate": 1e-4, "seed": 3},
         training_data={"ratings": ["nisqa"]},
         evaluation_data=["nisqa"],
         evaluation_split="test",
         rows={"train": 1234, "eval": 40},
         score_range=(1.0, 5.0),
         sampling_rate=16000,
+        output_names=["mos"],
         results=of_one_output("mos", ratings(40)),
         license="apache-2.0",
         language=["en"],
@@ -131,7 +132,8 @@ def test_names_can_neither_break_the_metadata_nor_the_text():
         evaluation_split=NASTY,
         base_model=None,
         base_name=NASTY,
-        arguments={"outputs": [NASTY], "distortions": [NASTY], "learning_rate": 1},
+        output_names=[NASTY, "mos"],
+        arguments={"distortions": [NASTY], "learning_rate": 1},
         compute=replace(summary().compute, devices=[NASTY]),
     )
     run = replace(run, results={NASTY: summary().results["mos"]})
@@ -145,7 +147,9 @@ def test_names_can_neither_break_the_metadata_nor_the_text():
 
 
 def test_a_card_without_results_says_so():
-    card = ModelCard(render_run_card(summary(results={}, metrics={}, license=None, base_model=None)))
+    card = ModelCard(
+        render_run_card(summary(results={}, metrics={}, license=None, base_model=None, from_scratch=True))
+    )
     assert card.data.eval_results is None
     assert "license" not in card.data.to_dict()
     text = " ".join(shown(card.text).split())
@@ -154,9 +158,32 @@ def test_a_card_without_results_says_so():
     assert "Started from random weights" in text
 
 
+def test_a_card_claims_nothing_of_a_start_and_of_data_that_are_not_known():
+    text = render_run_card(summary(base_model=None, evaluation_data=[], evaluation_split=None))
+    assert "Started from" not in text
+    assert "\nIn brackets, from 20 clips on" in text
+
+
+def test_a_model_that_does_not_rate_overall_quality_is_not_shown_as_a_pipeline():
+    text = render_run_card(summary(output_names=["noisiness", "loudness"]))
+    assert "Outputs: noisiness, loudness." in text
+    assert "AutoModel.from_pretrained" in text
+    assert "pipeline(" not in text
+
+
+def test_the_card_of_an_adapter_says_how_to_put_it_on_its_base_model():
+    card = ModelCard(render_run_card(summary(saved="adapter", repo_id="user/adapter")))
+    assert (card.data.library_name, card.data.base_model) == ("peft", "user/pretrained")
+    assert 'base = JSQAForMOSRegression.from_pretrained("user/pretrained")' in card.text
+    assert 'PeftModel.from_pretrained(base, "user/adapter")' in card.text
+    assert "The repository holds the code" not in card.text
+
+
 def test_the_card_of_stage_1():
     calibration = {"pairs": 80, "contents": 10, "error_jnds": 0.4}
-    run = summary(stage="pretraining", results={}, metrics={"alignment": 0.125}, jnd_calibration=calibration)
+    run = summary(
+        stage="pretraining", output_names=[], results={}, metrics={"alignment": 0.125}, jnd_calibration=calibration
+    )
     text = shown(ModelCard(render_run_card(run)).text)
     assert "no ratings" in text
     assert "0.125" in text

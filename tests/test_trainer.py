@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from ladders import ladder_rows
 from small import SAMPLING_RATE, small_config
 from torch import nn
 from transformers import Trainer, TrainingArguments
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.training import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer, run_training
+from jsqa_hf.training.hub import files_to_push
 from jsqa_hf.training.predictions import predict
 
 EXTRACTOR = JSQAFeatureExtractor()
@@ -136,6 +139,20 @@ def card_of_run(folder: Path, model: Any, **options: Any) -> ModelCard:
     return ModelCard.load(output / "README.md")
 
 
+def test_the_card_of_a_run_from_python_tells_what_the_model_rates_and_started_from(tmp_path: Path) -> None:
+    small_model(mos_output_names=["noisiness"]).save_pretrained(tmp_path / "start")
+    model = JSQAForMOSRegression.from_pretrained(tmp_path / "start")
+    text = card_of_run(tmp_path, model, eval_dataset=rated_rows(4)).text
+    assert "Outputs: noisiness." in text
+    assert "pipeline(" not in text
+    assert "Started from the local folder start." in text
+    assert "\nIn brackets" in text
+
+
+def test_nothing_is_said_of_the_start_of_a_model_that_was_made_in_python(tmp_path: Path) -> None:
+    assert "Started from" not in card_of_run(tmp_path, small_model()).text
+
+
 def test_the_card_has_the_agreement_on_each_of_several_sets(tmp_path: Path) -> None:
     sets = {"quiet": rated_rows(6), "loud": rated_rows(5, lowest=3.0)}
     card = card_of_run(tmp_path, small_model(), eval_dataset=sets)
@@ -151,6 +168,23 @@ def test_clips_of_several_sets_are_counted_and_the_figures_of_all_are_kept(tmp_p
     text = card_of_run(tmp_path, small_model(), eval_dataset=sets, compute_metrics=None).text
     assert "On 11 held-out clips." in text
     assert "| quiet\\_loss |" in text and "| loud\\_loss |" in text
+
+
+def test_a_model_whose_code_came_with_its_folder_is_saved_as_a_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    start = tmp_path / "start"
+    small_model().save_pretrained(start)
+    kind: Any = get_class_from_dynamic_module("modeling_jsqa.JSQAForMOSRegression", str(start))
+    kind.register_for_auto_class("AutoModel")
+    model = kind.from_pretrained(start)
+    assert not isinstance(model, JSQAForMOSRegression)
+    text = card_of_run(tmp_path, model, eval_dataset=rated_rows(4)).text
+    assert "Rates the quality of speech" in text
+    assert len(figures(text)) == 1
+    assert "custom_pipelines" in json.loads((tmp_path / "run" / "config.json").read_text())
+    assert {"pipeline_jsqa.py", "modeling_jsqa.py"} <= files_to_push(tmp_path / "run").keys()
 
 
 @pytest.mark.parametrize("method", ["predict", "evaluate"])
@@ -189,3 +223,38 @@ def test_a_wrapped_model_learns_its_head_first_and_at_rates_by_layer(tmp_path: P
     rates = {group["initial_lr"] / trainer.args.learning_rate for group in trainer.optimizer.param_groups}  # type: ignore[union-attr]
     # The head, two layers, and what lies below them.
     assert rates == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_the_card_of_a_wrapped_model_is_that_of_a_rater_and_tells_what_was_saved(tmp_path: Path) -> None:
+    text = card_of_run(tmp_path, Adapter(small_model())).text
+    assert "Rates the quality of speech" in text
+    assert "without its configuration" in text
+    assert "```python" not in text
+
+
+def test_bare_weights_are_not_pushed_and_that_is_said_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="push_to_hub: a Adapter is saved as bare weights"):
+        MOSTrainer(model=Adapter(small_model()), args=arguments(tmp_path, push_to_hub=True))
+
+
+def test_an_adapter_of_peft_is_pushed_as_one_and_its_card_tells_how_to_load_it(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    small_model().save_pretrained(tmp_path / "start")
+    settings = peft.LoraConfig(target_modules=["q_proj", "v_proj"], modules_to_save=["head"])
+    model = peft.get_peft_model(JSQAForMOSRegression.from_pretrained(tmp_path / "start"), settings)
+    text = card_of_run(tmp_path, model, eval_dataset=rated_rows(4)).text
+    assert "Rates the quality of speech" in text
+    assert len(figures(text)) == 1
+    pushed = files_to_push(tmp_path / "run").keys()
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= pushed
+    assert not {"config.json", "pipeline_jsqa.py"} & pushed
+    code = text.partition("```python")[2].partition("```")[0]
+    code = code.replace("path/to/the/base/model", str(tmp_path / "start"))
+    loaded: dict[str, Any] = {}
+    exec(code.replace("path/to/this/folder", str(tmp_path / "run")), loaded)
+    clip = 0.05 * torch.randn(1, 8000)
+    with torch.no_grad():
+        expected = model.eval()(input_values=clip).scores
+        assert torch.equal(loaded["model"].eval()(input_values=clip).scores, expected)
+        merged = loaded["model"].merge_and_unload()
+        assert merged(clip).scores.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -22,7 +22,14 @@ _HTTPError: Any = HfHubHTTPError.__bases__[0]
 TRAINING_ARGUMENTS_NAME = "training_args.json"
 
 # No pickles: neither training_args.bin nor the states of optimizer and random generators.
-_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "*.py")
+_MODEL_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "adapter_config.json",
+    "preprocessor_config.json",
+    "*.py",
+)
 _RUN_FILES = ("README.md", TRAINING_ARGUMENTS_NAME, "metrics.json", "runs/**/events.out.tfevents.*")
 
 
@@ -128,8 +135,8 @@ def _check_write(api: HfApi, repo_id: str) -> None:
 def files_to_push(output: Path, model: Path | None = None) -> dict[str, Path]:
     """What a run pushes: weights, configuration, code, card, arguments, metrics, TensorBoard logs; nothing pickled.
 
-    The arguments hold the paths of the data as they were given, and the names of TensorBoard's files that of the
-    machine.
+    The arguments hold the paths of the data as they were given, the configuration of an adapter of PEFT that of its
+    base model, and the names of TensorBoard's files that of the machine.
 
     Args:
         output: folder of the run.
@@ -146,8 +153,11 @@ def files_to_push(output: Path, model: Path | None = None) -> dict[str, Path]:
     package = Path(__file__).parents[1]
     # Code that is not ours may lie there, too.
     files = {name: path for name, path in files.items() if path.suffix != ".py" or (package / name).is_file()}
-    if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
-        raise FileNotFoundError(f"{model} holds no model: config.json and *.safetensors are needed")
+    configured = "config.json" in files or "adapter_config.json" in files
+    if not configured or not any(name.endswith(".safetensors") for name in files):
+        raise FileNotFoundError(
+            f"{model} holds no model: *.safetensors and config.json, or adapter_config.json, are needed"
+        )
     for pattern in _RUN_FILES:
         files |= {path.relative_to(output).as_posix(): path for path in sorted(output.glob(pattern)) if path.is_file()}
     return files

@@ -26,6 +26,7 @@ from ..pipeline_jsqa import SpeechQualityPipeline
 from .arguments import resolved_arguments
 from .checkpoints import write_whole
 from .hub import TRAINING_ARGUMENTS_NAME, files_to_push, push_files
+from .inner_model import is_kind, saved_as
 from .run_card import summarise_run
 
 logger = logging.get_logger(__name__)
@@ -51,6 +52,20 @@ class HubTrainer(Trainer):
         self._pushes: list[Future[CommitInfo]] = []
         self._predictions: dict[str, tuple[Any, Any, Any]] = {}
         super().__init__(*args, **kwargs)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in `Trainer`, which calls it before training if `push_to_hub` is set.
+
+        Raises:
+            ValueError: if bare weights would be pushed, which the Hub could give nobody back as a model.
+        """
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if saved_as(model) == "weights":
+            raise ValueError(
+                f"push_to_hub: a {type(model).__name__} is saved as bare weights, without a configuration to load "
+                "them by: train the model itself or an adapter of PEFT, or leave push_to_hub out"
+            )
+        super().init_hf_repo(token, private)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in `Trainer`; what an evaluation gives stays here for the intervals and calibration of the card.
@@ -85,9 +100,8 @@ class HubTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer`, without a push, and with the code of the pipeline where the model is one for it."""
-        model: Any = self.accelerator.unwrap_model(self.model)
-        rates = isinstance(model, JSQAForMOSRegression) and "mos" in model.config.mos_output_names
-        if rates:
+        model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if is_kind(model, JSQAForMOSRegression) and "mos" in model.config.mos_output_names:
             if self.args.should_save:
                 folder = Path(output_dir or str(self.args.output_dir))
                 folder.mkdir(parents=True, exist_ok=True)

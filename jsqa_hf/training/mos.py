@@ -21,6 +21,7 @@ from ..modeling_jsqa import JSQAForMOSRegression
 from ..mos_losses import vote_weights
 from .collators import ContrastiveCollator, decode_column_value
 from .hub_trainer import HubTrainer
+from .inner_model import inner_model
 from .lengths import BatchesByLength
 
 Crop = Literal["none", "start", "random"]
@@ -210,13 +211,15 @@ class HeadFirst(TrainerCallback):
 
 
 def _unwrapped(model: nn.Module | None) -> JSQAForMOSRegression:
-    """The model within what wraps it for several processes, `torch.compile` or adapters such as those of PEFT."""
+    """See [`inner_model`].
+
+    Raises:
+        TypeError: if there is none.
+    """
     assert model is not None
-    # By name, as the class can be one that came with a folder (`trust_remote_code`).
-    found = (module for module in model.modules() if type(module).__name__ == JSQAForMOSRegression.__name__)
-    if (inner := next(found, None)) is None:
+    if (inner := inner_model(model, JSQAForMOSRegression)) is None:
         raise TypeError(f"a {type(model).__name__} holds no {JSQAForMOSRegression.__name__}, which is what is trained")
-    return inner  # type: ignore[return-value]
+    return inner  # type: ignore[no-any-return]
 
 
 class MOSTrainer(HubTrainer):

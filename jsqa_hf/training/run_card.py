@@ -16,8 +16,9 @@ from transformers import Trainer
 from ..data import parse_mos_source
 from ..data.hub import HUB_PREFIX
 from ..model_card import Compute, OutputResult, RunSummary, evaluate_outputs
-from ..modeling_jsqa import JSQAForMOSRegression
+from ..modeling_jsqa import JSQAForContrastivePretraining, JSQAForMOSRegression
 from .arguments import resolved_arguments
+from .inner_model import inner_model, saved_as
 from .record import RECORD_NAME, describe_hardware, package_versions
 
 EMISSIONS_NAME = "emissions.csv"
@@ -64,40 +65,55 @@ def summarise_run(
         hours: since this start of the run.
         finished: whether no more steps are to come.
     """
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    trained: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    rater = inner_model(trained, JSQAForMOSRegression)
+    model = rater or inner_model(trained, JSQAForContrastivePretraining) or trained
     values = resolved_arguments([*arguments, trainer.args])
     card = next((part for part in arguments if isinstance(part, CardArguments)), CardArguments())
     output = Path(str(trainer.args.output_dir))
     step, repo_id = trainer.state.global_step, trainer.args.hub_model_id if trainer.args.push_to_hub else None
-    rated = isinstance(model, JSQAForMOSRegression)
-    start = None if values.get("from_scratch") else values.get("model") or values.get("backbone")
+    start, from_scratch = _start(model, values)
     training = {use: _as_list(values.get(name)) for name, use in _TRAINING_SOURCES.items()}
     evaluation = _evaluation_sources(values)
     sources = [text for texts in training.values() for text in texts]
     return RunSummary(
         name=(repo_id or output.absolute().name).rpartition("/")[2],
-        stage="finetuning" if rated else "pretraining",
+        stage="finetuning" if rater else "pretraining",
         step=step,
         total_steps=step if finished else trainer.state.max_steps,
-        compute=_compute(trainer, model, output, hours),
+        compute=_compute(trainer, trained, model.config.sampling_rate, output, hours),
         arguments=values,
         training_data={use: [source_name(text) for text in texts] for use, texts in training.items() if texts},
         evaluation_data=[source_name(text) for text in evaluation],
         evaluation_split=", ".join(_as_list(values.get("eval_split") or values.get("eval_speech_split"))) or None,
         rows={use: _length(rows) for use, rows in (("train", trainer.train_dataset), ("eval", trainer.eval_dataset))},
-        results=_results(model.config.mos_output_names, predictions) if rated else {},
+        results=_results(model.config.mos_output_names, predictions) if rater else {},
         metrics=_last_evaluation(trainer.state.log_history),
+        output_names=model.config.mos_output_names if rater else (),
         score_range=tuple(model.config.mos_score_range),
         sampling_rate=model.config.sampling_rate,
-        jnd_calibration=None if rated else getattr(model.config, "jnd_calibration", None),
+        jnd_calibration=None if rater else getattr(model.config, "jnd_calibration", None),
         versions=package_versions(),
         repo_id=repo_id,
+        saved=saved_as(trained),
+        from_scratch=from_scratch,
         base_model=start if start and _is_hub_id(start) else None,
         base_name=Path(start).absolute().name if start and not _is_hub_id(start) else None,
         datasets=sorted({*card.card_datasets, *filter(None, map(_dataset_id, sources))}),
         license=card.license,
         language=card.language,
     )
+
+
+def _start(model: Any, values: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """Hub id or folder of what a run started from, if known, and whether it is known to be random weights.
+
+    The scripts' arguments tell; a model that came without them knows where it was loaded from.
+    """
+    if not values.keys() & {"model", "backbone"}:
+        return getattr(model, "name_or_path", None) or None, False
+    start = None if values.get("from_scratch") else values.get("model") or values.get("backbone")
+    return start, start is None
 
 
 def _results(output_names: Sequence[str], predictions: Mapping[str, tuple[Any, Any, Any]]) -> dict[str, OutputResult]:
@@ -185,7 +201,7 @@ def _last_evaluation(log_history: Sequence[Mapping[str, Any]]) -> dict[str, floa
     }
 
 
-def _compute(trainer: Trainer, model: Any, output: Path, hours: float) -> Compute:
+def _compute(trainer: Trainer, model: Any, sampling_rate: int, output: Path, hours: float) -> Compute:
     earlier, killed = _earlier_hours(output / RECORD_NAME, hours)
     energy, emissions, place = _emissions(output / EMISSIONS_NAME)
     seen = trainer.state.num_input_tokens_seen
@@ -197,7 +213,7 @@ def _compute(trainer: Trainer, model: Any, output: Path, hours: float) -> Comput
         processes=trainer.args.world_size,
         parameters=sum(size for size, _ in sizes),
         trained_parameters=sum(size for size, trained in sizes if trained),
-        audio_hours=seen / model.config.sampling_rate / 3600 if seen else None,
+        audio_hours=seen / sampling_rate / 3600 if seen else None,
         energy_kwh=energy,
         emissions_g=emissions,
         emissions_place=place,
