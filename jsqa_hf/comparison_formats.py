@@ -45,20 +45,19 @@ def as_text(a: str, b: str, result: Comparison) -> str:
         a, b: names of the files.
         result: of these.
     """
-    amount = f"{'at least ' if result.beyond_scale else ''}{result.jnds:.1f} JNDs"
-    error = f" (typical error {result.jnds_error:.1f})" if result.jnds_error is not None else ""
+    # Beyond the scale both numbers are lower limits, and nothing is known of how far off they are.
+    at_least = "at least " if result.beyond_scale else ""
+    known_error = result.jnds_error is not None and not result.beyond_scale
+    error = f" (typical error {result.jnds_error:.1f})" if known_error else ""
+    confidence = f"{result.better_confidence:.0%}"
+    better = "neither" if confidence == "50%" else f"{result.better}, confidence {confidence}"
     lines = [
         f"a: {printable(a)}",
         f"b: {printable(b)}",
-        f"difference: {amount}{error}; {result.probability_noticed:.0%} of listeners are expected to notice it",
+        f"difference: {at_least}{result.jnds:.1f} JNDs{error}; "
+        f"{at_least}{result.probability_noticed:.0%} of listeners are expected to notice it",
+        f"better: {better} (MOS {result.mos_a:.2f} of a, {result.mos_b:.2f} of b)",
     ]
-    if result.mos_a == result.mos_b:
-        lines.append(f"better: neither, both have a MOS of {result.mos_a:.2f}")
-    else:
-        lines.append(
-            f"better: {result.better}, confidence {result.better_confidence:.0%} "
-            f"(MOS {result.mos_a:.2f} of a, {result.mos_b:.2f} of b)"
-        )
     if result.below_one_jnd:
         lines.append("The clips are less than one just-noticeable difference apart: few will hear which is better.")
     return "\n".join(lines)

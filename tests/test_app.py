@@ -177,8 +177,9 @@ def test_two_clips_are_compared(actions: Actions, tmp_path: Path) -> None:
         ({"jnds": 0.4}, "Less than one", "at least"),
         ({"better": "a"}, "A sounds better", "B sounds better"),
         ({"beyond_scale": True}, "at least", "Less than one"),
+        ({"beyond_scale": True}, "At least 61% of listeners", "give or take"),
         ({"jnds_error": None}, "apart", "give or take"),
-        ({"mos_b": StandIn.answer.mos_a}, "Neither sounds better", "sounds better, with"),
+        ({"better_confidence": 0.504}, "Neither sounds better", "sounds better, with"),
     ],
 )
 def test_a_comparison_says_no_more_than_is_known(changes: dict[str, Any], said: str, unsaid: str) -> None:

