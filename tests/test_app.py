@@ -5,9 +5,12 @@ from __future__ import annotations
 import builtins
 import csv
 import io
+import json
 import re
 import runpy
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +27,7 @@ from hypothesis import strategies as st
 from small import SAMPLING_RATE
 
 from jsqa_hf import JSQAForMOSRegression, SpeechQualityPipeline
+from jsqa_hf.app import launch_app, make_app
 from jsqa_hf.app.actions import Actions, scores_csv
 from jsqa_hf.app.fragments import comparison_html, hint_html, plots_html, problem_html, score_html, word_for
 from jsqa_hf.app.limits import AppLimits, Clip, read_clip
@@ -65,6 +69,12 @@ def actions(pipeline: SpeechQualityPipeline) -> Actions:
 def write_noise(path: Path, seconds: float = 0.5, seed: int = 0) -> str:
     soundfile.write(path, np.random.default_rng(seed).normal(0, 0.05, round(seconds * SAMPLING_RATE)), SAMPLING_RATE)
     return str(path)
+
+
+def post(address: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -151,6 +161,20 @@ def test_a_bad_file_is_told_why_in_every_tab(
     assert reason in (rows[1].error or "")
 
 
+def test_an_upload_that_was_deleted_is_told_as_such_in_every_tab(actions: Actions, tmp_path: Path) -> None:
+    good, gone = write_noise(tmp_path / "good.wav"), str(tmp_path / "gone.wav")
+    rows = list(actions.score_many([gone, good]))
+    assert rows[0].file == "gone.wav" and rows[1].error is None
+    for told in (
+        actions.score(gone)[0],
+        actions.compare(gone, good),
+        actions.compare(good, gone),
+        rows[0].error or "",
+    ):
+        assert "is no longer there: uploads are deleted after an hour; upload it again" in told
+        assert str(tmp_path) not in told
+
+
 def test_silence_is_told_by_the_pipeline(actions: Actions, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "quiet.wav", np.zeros(SAMPLING_RATE), SAMPLING_RATE)
     html, plots = actions.score(str(tmp_path / "quiet.wav"))
@@ -191,6 +215,28 @@ def test_a_comparison_says_no_more_than_is_known(changes: dict[str, Any], said: 
 def test_without_a_model_for_comparisons_the_tab_says_so(pipeline: SpeechQualityPipeline) -> None:
     html = Actions(pipeline, "no model <here>", LIMITS).compare("a.wav", "b.wav")
     assert "no model &lt;here&gt;" in html
+
+
+def test_examples_outlive_the_uploads(
+    pipeline: SpeechQualityPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    monkeypatch.setattr("jsqa_hf.app.page._DELETE_EVERY_S", 0.1)
+    monkeypatch.setattr("jsqa_hf.app.page._DELETE_AFTER_S", 0.1)
+    example = Path(write_noise(tmp_path / "example.wav"))
+    app = make_app(pipeline, examples=[example])
+    address = launch_app(app, block=False)
+    try:
+        time.sleep(1)
+        # As the page does when the first example is clicked on.
+        load = next(number for number, one in app.fns.items() if one.name == "load_example")
+        clip = post(f"{address}gradio_api/run/predict", {"data": [0], "fn_index": load})["data"][0]["value"]
+        with urllib.request.urlopen(clip["url"]) as answer:
+            assert answer.read() == example.read_bytes()
+    finally:
+        app.close(verbose=False)
+    assert example.exists()
 
 
 def test_too_many_files_are_refused_before_any_is_read(actions: Actions) -> None:

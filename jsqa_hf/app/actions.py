@@ -118,7 +118,7 @@ class Actions:
         name = os.path.basename(path)
         try:
             read_clip(path, self.limits)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             return FileScore(name, error=str(error))
         return replace(self._rate(path), file=name)
 

@@ -72,10 +72,14 @@ def read_clip(path: str, limits: AppLimits) -> Clip:
         limits: Its size and duration.
 
     Raises:
-        ValueError: the file is too large or too long, or can't be decoded; the message doesn't name the file, which
-            has another name on the visitor's machine.
+        ValueError: the file was deleted meanwhile, is too large or too long, or can't be decoded; the message doesn't
+            name the file, which has another name on the visitor's machine.
     """
-    if os.path.getsize(path) > limits.file_bytes:
+    try:
+        size = os.path.getsize(path)
+    except FileNotFoundError as error:
+        raise ValueError("is no longer there: uploads are deleted after an hour; upload it again") from error
+    if size > limits.file_bytes:
         raise ValueError(f"is larger than the {limits.file_mb:g} MB that this app takes")
     try:
         with open_audio(path) as stream:

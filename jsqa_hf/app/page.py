@@ -55,7 +55,7 @@ def make_app(
         pipeline: Rates the clips, see `jsqa_hf.scoring.load_pipeline`.
         comparer: Compares them, see `jsqa_hf.comparison.load_comparer`; a text tells visitors why there is none.
         limits: What is refused.
-        examples: Clips to click on; everybody who opens the page can load them.
+        examples: Clips to click on, which stay where they are; everybody who opens the page can load them.
 
     Returns:
         `gradio.Blocks`, for `launch_app`.
@@ -74,7 +74,7 @@ def make_app(
             "without a clean reference."
         )
         with gr.Tab("Score"):
-            _add_score_tab(gr, actions, [os.fspath(path) for path in examples])
+            _add_score_tab(gr, actions, [os.path.abspath(path) for path in examples])
         with gr.Tab("Compare"):
             _add_compare_tab(gr, actions)
         with gr.Tab("Many files"):
@@ -95,6 +95,8 @@ def _add_score_tab(gr: Any, actions: Actions, examples: list[str]) -> None:
         with gr.Column(min_width=340):
             audio = _audio(gr, "Clip", "score-clip")
             if examples:
+                # Gradio otherwise copies them to where the uploads are, and deletes them with these.
+                gr.set_static_paths(examples)
                 gr.Examples(examples, audio, label="Clips to try", cache_examples=False, api_visibility="private")
             score = gr.HTML(hint_html(SCORE_HINT), elem_id="score-result")
         with gr.Column(min_width=340):
