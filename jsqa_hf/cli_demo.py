@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,10 +65,26 @@ def _serve(arguments: argparse.Namespace, limits_given: dict[str, Any], folder: 
     from .app import AppLimits, launch_app, make_app
 
     limits = AppLimits(**limits_given)
+    _check_address(arguments.host, arguments.port)
     with only_our_messages():
         pipeline = load_pipeline(arguments)
         app = make_app(pipeline, _load_comparer(arguments.comparison_model, pipeline), limits)
     launch_app(app, limits, host=arguments.host, port=arguments.port, open_browser=arguments.open)
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Refuse what can't be listened on: Gradio tries some of it for ever, and its messages name no option of ours."""
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError(f"--port must be from 1 to 65535, but is {port}")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address, family=family).close()
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise ValueError(f"port {port} is in use; take another with --port") from error
+        reason = getattr(error, "strerror", None) or error
+        given = f"--host {host}" if port is None else f"--host {host}, --port {port}"
+        raise ValueError(f"{given}: no page can be served there: {reason}") from error
 
 
 @contextmanager

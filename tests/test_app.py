@@ -8,6 +8,7 @@ import io
 import json
 import re
 import runpy
+import socket
 import sys
 import time
 import urllib.request
@@ -296,6 +297,11 @@ def test_words_are_those_of_the_nearest_category(mos: float, word: str) -> None:
     assert word_for(mos, (0.0, 100.0)) == ""
 
 
+def test_the_limit_of_a_file_s_size_is_finite() -> None:
+    with pytest.raises(ValueError, match="`file_mb` must be a finite number of MB, but is inf"):
+        AppLimits(file_mb=float("inf"))
+
+
 @pytest.mark.parametrize("name", ["file_mb", "duration_s", "files", "waiting"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_limits_are_above_0(name: str, value: float) -> None:
@@ -359,6 +365,10 @@ def test_without_gradio_one_line_says_what_to_type(
         (["--max-files", "0"], "`files` must be above 0"),
         (["--comparison-model", "./missing"], "no such folder"),
         (["--model", "./missing"], "no such folder"),
+        (["--max-file-mb", "inf"], "`file_mb` must be a finite number"),
+        (["--port", "0"], "--port must be from 1 to 65535, but is 0"),
+        (["--port", "99999"], "--port must be from 1 to 65535, but is 99999"),
+        (["--host", "256.1.1.1"], "--host 256.1.1.1: "),
     ],
 )
 def test_wrong_options_end_with_one_line(
@@ -369,6 +379,27 @@ def test_wrong_options_end_with_one_line(
     error = capsys.readouterr().err
     assert re.fullmatch(r"jsqa: .*\n", error)
     assert message in error
+
+
+def test_a_port_in_use_ends_with_one_line(small_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["demo", "--device", "cpu", "--model", str(small_checkpoint), "--port", str(port)]) == 2
+    assert capsys.readouterr().err == f"jsqa: port {port} is in use; take another with --port\n"
+
+
+def test_addresses_of_ipv6_are_given_to_gradio_in_brackets() -> None:
+    pytest.importorskip("gradio")
+    asked: list[str | None] = []
+
+    class App:
+        def launch(self, *, server_name: str | None, **others: Any) -> tuple[None, str, None]:
+            asked.append(server_name)
+            return None, "", None
+
+    for host in ("127.0.0.1", "::1", None):
+        launch_app(App(), host=host, block=False)
+    assert asked == ["127.0.0.1", "[::1]", None]
 
 
 def test_the_files_of_a_space_fit_the_package_and_build_its_page(

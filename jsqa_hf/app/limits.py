@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class AppLimits:
         waiting: Most requests that wait for their turn; further ones are told to come back.
 
     Raises:
-        ValueError: a limit isn't above 0.
+        ValueError: a limit isn't above 0, or that of the size isn't finite.
     """
 
     file_mb: float = 50.0
@@ -40,6 +41,8 @@ class AppLimits:
         for name, value in vars(self).items():
             if not value > 0:
                 raise ValueError(f"the limit `{name}` must be above 0, but is {value}")
+        if not math.isfinite(self.file_mb):
+            raise ValueError(f"the limit `file_mb` must be a finite number of MB, but is {self.file_mb}")
 
     @property
     def file_bytes(self) -> int:

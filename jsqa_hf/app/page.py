@@ -197,6 +197,8 @@ def launch_app(
     """
     gr = _import_gradio()
     limits = limits or AppLimits()
+    if host is not None and ":" in host:
+        host = f"[{host}]"  # IPv6, which Gradio takes as it stands in addresses of pages.
     # Gradio's own wait ends Ctrl-C with a message of its own.
     _, address, _ = app.launch(
         server_name=host,
