@@ -81,7 +81,8 @@ def make_app(
             _add_many_tab(gr, actions)
         gr.Markdown(
             f"Files of up to {limits.file_mb:g} MB and {limits.duration_s:g} s. They are deleted after an hour, or "
-            "when the app ends."
+            "when the app ends. Files that browsers don't know as audio (video, .caf, .rf64, .sph, .w64) go to Many "
+            "files."
         )
     return app.queue(max_size=limits.waiting)
 
