@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,34 @@ def test_headings_sort_with_the_keyboard(opened: OpenPage) -> None:
         "b/file 4.wav",
         "b/file 7.wav",
     ]
+
+
+def write_page(
+    path: Path,
+    mos: Sequence[float],
+    names: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    metadata: Sequence[dict[str, str]] = (),
+    **options: Any,
+) -> Path:
+    """A report of files that can't be read, whose intervals are 1.0353 wide on each side."""
+    scores = [{"mos": score, "mos_low": score - 1.0353, "mos_high": score + 1.0353} for score in mos]
+    files = [FileScore(f"{index}.wav", each, 2.0) for index, each in enumerate(scores)]
+    results = Results(files, {file.file: each for file, each in zip(files, metadata, strict=False)})
+    write_report(
+        path, results, names or [file.file for file in files], groups or ["."] * len(files), ReportOptions(**options)
+    )
+    return path
+
+
+def test_numbers_of_the_tables_are_rounded_once(browser: Any, tmp_path: Path) -> None:
+    scores, groups = [2.0548, 3.3596, 2.4749, 2.9647], ["a", "a", "b", "b"]
+    opened = OpenPage(browser, write_page(tmp_path / "page.html", scores, groups=groups))
+    assert opened.column(3) == [f"{score:.2f}" for score in sorted(scores)]
+    assert opened.column(4) == [f"{score - 1.0353:.2f} to {score + 1.0353:.2f}" for score in sorted(scores)]
+    assert opened.page.locator("article b").all_inner_texts() == [f"MOS {text}" for text in opened.column(3)]
+    means = opened.page.locator("#groups tbody td:nth-child(3)").all_inner_texts()
+    assert means == [f"{(2.4749 + 2.9647) / 2:.2f}", f"{(2.0548 + 3.3596) / 2:.2f}"]
 
 
 def test_the_sound_is_playable_and_the_pictures_are_there(opened: OpenPage) -> None:

@@ -174,7 +174,7 @@ def _data(
                 "name": names[index],
                 "group": groups[index],
                 "scores": [_triple(files[index].scores, name) for name in outputs],
-                "duration": _rounded(files[index].duration_s),
+                "duration": files[index].duration_s,
                 "player": numbers.get(files[index].file),
                 "metadata": [
                     printable(results.metadata.get(files[index].file, {}).get(column, "")) for column in columns
@@ -190,20 +190,14 @@ def _output_names(scores: dict[str, float]) -> list[str]:
 
 
 def _triple(scores: dict[str, float], name: str) -> list[float | None]:
-    return [_rounded(scores.get(key)) for key in (name, f"{name}_low", f"{name}_high")]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+    return [scores.get(key) for key in (name, f"{name}_low", f"{name}_high")]
 
 
 def _group_record(group: GroupSummary, limits: tuple[float, float]) -> dict[str, Any]:
     # Student's t knows nothing of a scale's ends, and leaves them far behind with two or three files.
-    interval = group.interval and [round(float(end), 3) for end in np.clip(group.interval, *limits)]
-    difference = group.difference_interval and [round(end, 3) for end in group.difference_interval]
-    numbers = {key: round(getattr(group, key), 3) for key in ("mean", "median", "lowest", "difference")}
-    record = {"name": group.name, "size": group.size, "paired": group.paired, **numbers}
-    return {**record, "interval": interval, "differenceInterval": difference}
+    interval = group.interval and np.clip(group.interval, *limits).tolist()
+    record = {key: getattr(group, key) for key in ("name", "size", "paired", "mean", "median", "lowest", "difference")}
+    return {**record, "interval": interval, "differenceInterval": group.difference_interval}
 
 
 def _overall(mos: np.ndarray, limits: tuple[float, float]) -> dict[str, Any] | None:
