@@ -170,6 +170,24 @@ def test_numbers_of_the_tables_are_rounded_once(browser: Any, tmp_path: Path) ->
     assert means == [f"{(2.4749 + 2.9647) / 2:.2f}", f"{(2.0548 + 3.3596) / 2:.2f}"]
 
 
+@pytest.mark.parametrize(
+    ("cells", "ascending"),
+    [
+        (["10", "", "-5", "2.5", "-10", "2.25", "1e-3"], ["-10", "-5", "1e-3", "2.25", "2.5", "10", ""]),
+        (["b10", "", "b9", "-1"], ["-1", "b9", "b10", ""]),
+    ],
+)
+def test_columns_of_metadata_sort_as_numbers_where_all_are_with_empty_cells_last(
+    browser: Any, tmp_path: Path, cells: list[str], ascending: list[str]
+) -> None:
+    metadata = [{"snr_db": cell} for cell in cells]
+    opened = OpenPage(browser, write_page(tmp_path / "page.html", [3.0] * len(cells), metadata=metadata))
+    heading = opened.page.get_by_role("button", name="snr_db")
+    for expected in (ascending, [*ascending[-2::-1], ""]):
+        heading.click()
+        assert opened.column(6) == expected
+
+
 def test_the_sound_is_playable_and_the_pictures_are_there(opened: OpenPage) -> None:
     page = opened.page
     duration = page.evaluate(

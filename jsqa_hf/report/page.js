@@ -184,8 +184,12 @@
       }]),
     ]),
     number("Seconds", (file) => file.duration, 1),
-    ...data.columns.map((column, index) =>
-      ({ title: column, value: (file) => file.metadata[index], cell: text((file) => file.metadata[index]) })),
+    ...data.columns.map((title, index) => {
+      // A column of numbers if every cell is one or empty: Number makes 0 of the empty ones.
+      const numeric = data.files.every((file) => Number.isFinite(Number(file.metadata[index])));
+      const key = (cell) => (cell.trim() === "" ? null : numeric ? Number(cell) : cell);
+      return { title, numeric, value: (file) => key(file.metadata[index]), cell: text((file) => file.metadata[index]) };
+    }),
     {
       title: "Player",
       cell: (file) => file.player === null ? ""
