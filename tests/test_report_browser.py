@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,14 @@ def test_columns_of_metadata_sort_as_numbers_where_all_are_with_empty_cells_last
     for expected in (ascending, [*ascending[-2::-1], ""]):
         heading.click()
         assert opened.column(6) == expected
+
+
+def test_names_are_found_whatever_unicode_form_they_have(browser: Any, tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "Müller café.wav") for form in ("NFC", "NFD")]
+    opened = OpenPage(browser, write_page(tmp_path / "page.html", [2.0, 3.0, 4.0], [*names, "Muller.wav"]))
+    for form in ("NFC", "NFD"):
+        opened.page.get_by_label("Name or text").fill(unicodedata.normalize(form, "müller CAFÉ"))
+        assert opened.column(1) == names
 
 
 def test_the_sound_is_playable_and_the_pictures_are_there(opened: OpenPage) -> None:

@@ -197,8 +197,10 @@
     },
   ];
   const fileSort = { column: fileColumns.find((column) => column.title === "MOS"), descending: false };
+  // Accented letters have two forms in Unicode: keyboards type one, names of files on a Mac may hold the other.
+  const folded = (words) => words.normalize("NFC").toLowerCase();
   const haystacks = new Map(data.files.map((file) =>
-    [file, [file.name, file.group, ...file.metadata].join("\n").toLowerCase()]));
+    [file, folded([file.name, file.group, ...file.metadata].join("\n"))]));
   const rows = new Map();
   const fileRow = (file) => {
     if (!rows.has(file)) rows.set(file, rowOf(fileColumns, file));
@@ -221,7 +223,7 @@
     return Number.isNaN(value) ? otherwise : value;
   }
   function refresh() {
-    const words = byId("filter-text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = folded(byId("filter-text").value).split(/\s+/).filter(Boolean);
     const group = byId("filter-group").value;
     const low = bound("filter-low", -Infinity), high = bound("filter-high", Infinity);
     chosen = data.files.filter((file) => {
