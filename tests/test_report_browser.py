@@ -197,6 +197,32 @@ def test_names_are_found_whatever_unicode_form_they_have(browser: Any, tmp_path:
         assert opened.column(1) == names
 
 
+def test_all_is_printed_and_the_filters_are_told(browser: Any, tmp_path: Path) -> None:
+    count = 300
+    path = write_page(
+        tmp_path / "page.html",
+        list(np.linspace(1.5, 4.5, count)),
+        [f"folder/file {index}.wav" for index in range(count)],
+        ["clean", "noisy"] * (count // 2),
+        [{"system": "baseline"}] * count,
+        worst=0,
+        best=0,
+    )
+    # Paper of A4 at 96 dots per inch, within margins of 1 cm.
+    opened = OpenPage(browser, path, viewport={"width": 718, "height": 1000})
+    opened.page.get_by_label("Name or text").fill("file 2")
+    opened.page.emulate_media(media="print")
+    assert opened.page.get_by_text("138 of 300 files").is_visible()
+    assert opened.page.get_by_label("Name or text").is_visible()
+    opened.page.get_by_label("Name or text").fill("")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 718
+    for table in ("#groups", "#files"):
+        assert opened.page.locator(table).bounding_box()["width"] <= 718
+    assert len(opened.column(1)) == 200
+    opened.page.pdf()
+    assert len(opened.column(1)) == count
+
+
 def test_the_sound_is_playable_and_the_pictures_are_there(opened: OpenPage) -> None:
     page = opened.page
     duration = page.evaluate(

@@ -216,6 +216,7 @@
     byId("more").textContent = `Show ${Math.min(left, 5 * PAGE)} more of ${left}`;
   }
   byId("more").addEventListener("click", () => { limit += 5 * PAGE; drawFiles(); });
+  window.addEventListener("beforeprint", () => { limit = Infinity; drawFiles(); });
 
   // ---- Filters
   function bound(id, otherwise) {
