@@ -135,6 +135,13 @@ def test_names_and_metadata_never_become_markup(tmp_path: Path) -> None:
 # ---- The page
 
 
+def test_names_are_shown_as_they_are_but_for_what_has_no_shape_or_turns_the_text(tmp_path: Path) -> None:
+    kept = ["音声\u3000テスト", "qualité\xa0: bonne", "👩\u200d🔬", "می\u200cخواهم"]
+    page = page_of(tmp_path, [file_score(name, 3.0) for name in [*kept, "a\nb\x1b", "\udcff", "\u202egpj", "\u2066"]])
+    escaped = ["a\\nb\\x1b", "\\udcff", "\\u202egpj", "\\u2066"]
+    assert [file["name"] for file in page.data["files"]] == [*kept, *escaped]
+
+
 def test_players_are_the_lowest_and_the_highest_and_none_twice() -> None:
     files = [file_score(f"{index}.wav", 1 + index / 2) for index in range(6)] + [FileScore("bad.wav", error="e")]
     worst, best = choose_players(files[::-1], 2, 2)

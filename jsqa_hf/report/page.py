@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -20,12 +21,13 @@ from .. import __version__
 from ..clip_plot import clip_svg, colour_bar_svg
 from ..groups import CONFIDENCE, GroupSummary, matching_names, mean_interval, summarise_groups
 from ..score_engine import FileScore
-from ..score_formats import printable
 from .curve_plot import curve_svg
 from .excerpts import cut_excerpt, encode_flac
 from .results import Results
 
 __all__ = ["ReportOptions", "choose_players", "report_groups", "write_report"]
+
+_ESCAPED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def write_report(
         OSError: the page can't be written.
     """
     files = results.files
-    shown = {name: printable(name) for name in {*names, *groups}}
+    shown = {name: _shown(name) for name in {*names, *groups}}
     names, groups = [shown[name] for name in names], [shown[group] for group in groups]
     rated = [index for index, file in enumerate(files) if file.scores]
     mos = np.array([files[index].scores["mos"] for index in rated])
@@ -99,9 +101,9 @@ def write_report(
         _environment()
         .get_template("page.html.jinja")
         .render(
-            title=printable(options.title),
+            title=_shown(options.title),
             version=__version__,
-            model=printable(options.model),
+            model=_shown(options.model),
             confidence=CONFIDENCE,
             options=options,
             count=len(files),
@@ -112,7 +114,7 @@ def write_report(
                 for part in players
             ],
             failed=[
-                (names[index], printable(file.error or "has no scores"))
+                (names[index], _shown(file.error or "has no scores"))
                 for index, file in enumerate(files)
                 if not file.scores
             ],
@@ -125,6 +127,11 @@ def write_report(
     )
     # What is left of lone surrogates can't be; bytes of file names were made printable above.
     Path(output).write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _shown(text: str) -> str:
+    """Text with control characters, halves of surrogates and what turns the direction of writing as `\\` escapes."""
+    return _ESCAPED.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shown_scale(files: Sequence[FileScore], scale: tuple[float, float]) -> tuple[float, float]:
@@ -167,7 +174,7 @@ def _data(
     return {
         "scale": shown_scale(files, scale),
         "outputs": outputs,
-        "columns": [printable(column) for column in columns],
+        "columns": [_shown(column) for column in columns],
         "groups": [_group_record(group, limits) for group in report_groups(results, names, groups)],
         "files": [
             {
@@ -177,7 +184,7 @@ def _data(
                 "duration": files[index].duration_s,
                 "player": numbers.get(files[index].file),
                 "metadata": [
-                    printable(results.metadata.get(files[index].file, {}).get(column, "")) for column in columns
+                    _shown(results.metadata.get(files[index].file, {}).get(column, "")) for column in columns
                 ],
             }
             for index in rated
@@ -222,7 +229,7 @@ def _player(file: FileScore, name: str, number: int, options: ReportOptions) -> 
         excerpt = cut_excerpt(file.file, options.excerpt_s, options.sampling_rate, curve)
     except (ValueError, OSError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        return {**record, "error": printable(" ".join(reason.split()))}
+        return {**record, "error": _shown(" ".join(reason.split()))}
     length_s = len(excerpt.samples) / excerpt.sampling_rate
     whole = excerpt.file_duration_s <= options.excerpt_s
     stretch = None if whole else (excerpt.start_s, excerpt.start_s + length_s)
