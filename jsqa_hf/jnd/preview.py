@@ -20,6 +20,11 @@ from .preview_style import STYLE
 
 PAGE_NAME = "index.html"
 
+# What plays on would hide the difference to the next clip.
+_ONE_AT_A_TIME = """document.addEventListener("play", (event) => {
+  for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
+}, true);"""
+
 
 class PreviewClip(NamedTuple):
     """One clip of a ladder.
@@ -97,7 +102,7 @@ def ladder_section(row: Mapping[str, Any], levels: Sequence[Sequence[PreviewClip
     Args:
         row: As `JNDPairGenerator` makes it; any of its texts may hold markup.
         levels: Its clips in pairs, from the mildest to the worst.
-        number: For the heading.
+        number: For the heading, and for those who cannot see which ladder a clip is of.
     """
     facts = {
         "speech": f"{row['speech_id']} from {row['speech_offset_s']:.2f} s, {row['duration_s']:.2f} s",
@@ -111,7 +116,8 @@ def ladder_section(row: Mapping[str, Any], levels: Sequence[Sequence[PreviewClip
     return (
         f'<section id="ladder{number}"><h2>{number}. {_escaped(row["distortion"])}<small>{chain}</small></h2>'
         f"<dl>{described}</dl>{_axis(levels, row['severity_unit'])}"
-        f"<table><thead><tr><th>clip</th><th>waveform and spectrogram</th></tr></thead>{_bodies(row, levels)}</table>"
+        "<table><thead><tr><th>clip</th><th>waveform and spectrogram</th></tr></thead>"
+        f"{_bodies(row, levels, number)}</table>"
         f"<details><summary>provenance</summary><pre>{_escaped(provenance)}</pre></details></section>"
     )
 
@@ -139,7 +145,7 @@ def _samples(clip: Any) -> NDArray[np.float64]:
     return np.asarray(clip, dtype=np.float64)
 
 
-def _bodies(row: Mapping[str, Any], levels: Sequence[Sequence[PreviewClip]]) -> str:
+def _bodies(row: Mapping[str, Any], levels: Sequence[Sequence[PreviewClip]], ladder: int) -> str:
     peak = max(float(np.abs(clip.samples).max()) for level in levels for clip in level)
     known = registered_distortions().get(row["distortion"])
     quantity = "severity" if known is None else known.threshold.quantity
@@ -151,13 +157,13 @@ def _bodies(row: Mapping[str, Any], levels: Sequence[Sequence[PreviewClip]]) -> 
             text += f"; clearly different from level {number - 1}, {apart:.1f} JND away"
         rows = [f'<tr><th colspan="2" scope="rowgroup">{text}</th></tr>']
         for letter, clip in zip("ab", level, strict=True):
-            name = f"{number}{letter}"
+            name, label = f"{number}{letter}", f"ladder {ladder}, clip {number}{letter}"
             snr = "" if clip.snr_db is None or quantity == "SNR" else f"<br>SNR {_number(clip.snr_db)} dB"
             rows.append(
                 f"<tr><td><b>{name}</b> {quantity} {_number(clip.severity)} {_escaped(row['severity_unit'])}{snr}"
                 f"<br>level {clip.level_dbov:.1f} dBov"
-                f'<audio controls preload="none" src="{_escaped(clip.file)}"></audio></td>'
-                f"<td>{clip_svg(clip.samples, row['sampling_rate'], peak, f'clip {name}')}</td></tr>"
+                f'<audio controls preload="none" aria-label="{label}" src="{_escaped(clip.file)}"></audio></td>'
+                f"<td>{clip_svg(clip.samples, row['sampling_rate'], peak, label)}</td></tr>"
             )
         bodies.append(f"<tbody>{''.join(rows)}</tbody>")
     return "".join(bodies)
@@ -194,11 +200,11 @@ def _page(pairs: datasets.Dataset, sections: Sequence[str]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>JND pairs</title>'
-        f"<style>{STYLE}</style></head><body><h1>JND pairs</h1>"
+        f"<style>{STYLE}</style></head><body><main><h1>JND pairs</h1>"
         f"<p>{len(sections)} of {len(pairs)} ladders. The two clips of a level differ by at most one just-noticeable "
         "difference (JND), so they count as equal in quality; those of different levels differ clearly. "
         f"Spectrograms in dB, 0 dB being a sine at full scale:</p>{colour_bar_svg()}"
-        f"{''.join(sections)}</body></html>\n"
+        f"{''.join(sections)}</main><script>{_ONE_AT_A_TIME}</script></body></html>\n"
     )
 
 
