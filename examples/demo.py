@@ -82,13 +82,21 @@ def finetune(pretrained: Path, folder: Path, fast: bool, from_scratch: bool) -> 
     )
 
 
-def print_comparison(scratch: dict[str, float], pretrained: dict[str, float]) -> None:
-    """The table of the paper: error and correlation on unheard talkers, and the relative change."""
+def print_comparison(scratch: dict[str, float], pretrained: dict[str, float], fast: bool) -> None:
+    """The table of the paper: error and correlation on unheard talkers, and what it shows."""
     print(f"{'':<16}" + "".join(f"{name.upper():>8}" for name in METRICS))
     for label, metrics in (("from scratch", scratch), ("JND-pretrained", pretrained)):
         print(f"{label:<16}" + "".join(f"{metrics[f'eval_{name}']:>8.3f}" for name in METRICS))
+    if fast:
+        print("\nWhat this shows: that everything runs. After two steps the numbers mean nothing.")
+        return
     changes = [100 * (pretrained[f"eval_{name}"] / scratch[f"eval_{name}"] - 1) for name in METRICS]
     print(f"{'change':<16}" + "".join(f"{change:>+7.0f}%" for change in changes))
+    print(
+        "\nWhat this shows: that both stages run and learn. What it cannot show: what pretraining is worth. One seed,"
+        "\nminutes of training instead of days, and a test on the very kinds of noise that stage 2 was trained on,"
+        "\nso that either may be ahead. docs/results/study/claim.md has the comparison over five seeds."
+    )
 
 
 def score_samples() -> None:
@@ -132,12 +140,7 @@ def main() -> None:
     score_samples()
 
     heading("Result: 26 clips of two unheard talkers, rated by people")
-    print_comparison(scratch, pretrained)
-    print(
-        "\nWhat this shows: that both stages run and learn. What it cannot show: what pretraining is worth. One seed,"
-        "\nminutes of training instead of days, and a test on the very kinds of noise that stage 2 was trained on,"
-        "\nso that either may be ahead. docs/results/study/claim.md has the comparison over five seeds."
-    )
+    print_comparison(scratch, pretrained, args.fast)
     print(f"\nModels and metrics: {output}   ({(time.monotonic() - started) / 60:.1f} minutes)")
 
 

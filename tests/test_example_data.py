@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +159,18 @@ def test_noise_attribution_gives_author_licence_and_changes_of_every_file() -> N
         cells = [cell.strip() for cell in described[file].strip("|").split("|")]
         assert len(cells) == 6 and all(cells), file
         assert cells[4:] == [row["licence"], row["changes"]], file
+
+
+@pytest.mark.parametrize(
+    ("fast", "said", "unsaid"), [(True, "the numbers mean nothing", "learn"), (False, "learn", "nothing")]
+)
+def test_the_demo_says_what_its_steps_can_show(
+    fast: bool, said: str, unsaid: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    demo = runpy.run_path(str(DATA.parent / "demo.py"))
+    metrics = {f"eval_{name}": 0.5 for name in demo["METRICS"]}
+    demo["print_comparison"](metrics, metrics, fast)
+    text = capsys.readouterr().out
+    assert said in text and unsaid not in text
+    assert ("%" in text) == (not fast)
