@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import finetune_mos
 import numpy as np
 import pytest
-import runs
 import soundfile
 import torch
 from small import small_config
@@ -22,7 +22,7 @@ SAVING = ["--save_strategy=steps", "--save_steps=1", "--lr_scheduler_type=consta
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return runs.script("finetune_mos")
+    return finetune_mos
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -25,17 +23,8 @@ SCRIPTS = REPOSITORY / "training_scripts"
 RATE = 16000
 
 
-def script(name: str) -> ModuleType:
-    """Import a training script."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def write_corpus(root: Path) -> Path:
-    """Bursts of tones as speech, noise, rated clips, and a small HuBERT that draws random numbers in training."""
+    """Bursts of tones as speech, noise, rated clips of two rates, and a small HuBERT that draws random numbers."""
     rng = np.random.default_rng(0)
     for folder in ("speech", "noise", "rated"):
         (root / folder).mkdir(parents=True)
@@ -49,7 +38,8 @@ def write_corpus(root: Path) -> Path:
         writer = csv.writer(file)
         writer.writerow(["file", "mos", "split"])
         for index in range(16):
-            soundfile.write(root / "rated" / f"clip{index}.wav", rng.normal(0, 0.1, RATE // 2), RATE)
+            rate = RATE if index % 2 else 24000
+            soundfile.write(root / "rated" / f"clip{index}.wav", rng.normal(0, 0.1, rate // 2), rate)
             writer.writerow([f"clip{index}.wav", f"{1 + index / 4:.2f}", "test" if index % 4 == 3 else "train"])
     torch.manual_seed(0)
     # Dropout and masking draw random numbers in every step: a run that loses count of them ends elsewhere.

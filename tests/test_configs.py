@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
+import finetune_mos
 import numpy as np
+import pretrain_contrastive
 import pytest
 import soundfile
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from runs import RATE, REPOSITORY, SCRIPTS, script, write_corpus
+from runs import RATE, REPOSITORY, SCRIPTS, write_corpus
 
 from jsqa_hf import JSQAForMOSRegression
 from jsqa_hf.training import RunArguments, parse_arguments
@@ -31,7 +34,7 @@ HERE = ["--output_dir=unused", "--use_cpu=true", "--report_to=none", "--ratings=
 
 def parse(config: Path, *words: str):
     name, arguments = STAGES[config.stem]
-    module = script(name)
+    module = import_module(name)
     given = [word for word in HERE if config.stem == "finetune" or not word.startswith("--ratings")]
     return module, *parse_arguments((getattr(module, arguments), RunArguments), [str(config), *given, *words])
 
@@ -53,7 +56,7 @@ def test_every_value_of_a_file_arrives_and_the_command_line_overrides_it(config)
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_has_help(path, capsys):
     with pytest.raises(SystemExit) as leaving:
-        script(path.stem).main(["--help"])
+        import_module(path.stem).main(["--help"])
     assert leaving.value.code == 0
     assert "usage:" in capsys.readouterr().out
 
@@ -117,7 +120,7 @@ def test_both_stages_run_from_the_files_of_the_paper(official, tmp_path):
         f"--output_dir={tmp_path / 'pretrained'}",
         *SMALLER,
     ]
-    metrics = script("pretrain_contrastive").main(arguments)
+    metrics = pretrain_contrastive.main(arguments)
     assert metrics["train_steps"] == 2
     assert np.isfinite([metrics["train_loss"], metrics["initial_eval_loss"], metrics["eval_loss"]]).all()
     arguments = [
@@ -128,7 +131,7 @@ def test_both_stages_run_from_the_files_of_the_paper(official, tmp_path):
         f"--output_dir={tmp_path / 'mos'}",
         *SMALLER,
     ]
-    assert script("finetune_mos").main(arguments)["eval_n"] == 8
+    assert finetune_mos.main(arguments)["eval_n"] == 8
     JSQAForMOSRegression.from_pretrained(tmp_path / "mos")
 
 
@@ -146,7 +149,7 @@ def test_both_stages_start_from_a_pretrained_hubert(official, tmp_path):
         f"--output_dir={tmp_path / 'pretrained'}",
         *SMALLER,
     ]
-    assert script("pretrain_contrastive").main(arguments)["train_steps"] == 2
+    assert pretrain_contrastive.main(arguments)["train_steps"] == 2
     arguments = [
         str(CONFIGS / "hubert_base" / "finetune.yaml"),
         f"--ratings={corpus / 'rated' / 'ratings.csv'}",
@@ -157,7 +160,7 @@ def test_both_stages_start_from_a_pretrained_hubert(official, tmp_path):
         *SMALLER,
     ]
     for model, output in ((tmp_path / "pretrained", "mos"), (corpus / "hubert", "baseline")):
-        metrics = script("finetune_mos").main([*arguments, f"--model={model}", f"--output_dir={tmp_path / output}"])
+        metrics = finetune_mos.main([*arguments, f"--model={model}", f"--output_dir={tmp_path / output}"])
         assert metrics["eval_n"] == 4
 
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import average_weights
+import distill
 import numpy as np
+import panels
 import pytest
 import runs
 import torch
+from degradations import COUNTS, Bank, BatchDegrader, active_level
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ladders import ladder_rows
 from small import small_config
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
-
-import average_weights
-import distill
-import panels
-from degradations import COUNTS, Bank, BatchDegrader, active_level
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import export_checkpoint
 import numpy as np
 import pytest
 from small import SAMPLING_RATE, small_config
@@ -16,10 +16,6 @@ from jsqa_hf.score_engine import make_engine
 from jsqa_hf.score_results import describe_model
 from jsqa_hf.scoring import load_pipeline
 from jsqa_hf.training import run_script
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training_scripts"))
-
-import export_checkpoint  # noqa: E402
 
 
 def test_a_model_without_its_head_is_not_exported_with_a_random_one(

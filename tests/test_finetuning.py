@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import datasets
+import evaluate_mos
 import numpy as np
 import pytest
 import runs
@@ -522,7 +523,7 @@ def test_evaluation_maps_ratings_to_the_scale_of_the_model(corpus: Path, tmp_pat
     hundred = write_corpus(tmp_path / "hundred", (0.0, 100.0))
     JSQAForMOSRegression(small_config()).save_pretrained(tmp_path / "model")
     JSQAFeatureExtractor().save_pretrained(tmp_path / "model")
-    evaluate = runs.script("evaluate_mos").main
+    evaluate = evaluate_mos.main
     common = [f"--model={tmp_path / 'model'}", f"--output_dir={tmp_path / 'evaluation'}", "--use_cpu=true"]
     expected = evaluate([*common, f"--ratings={corpus}"])
     mapped = evaluate([*common, f"--ratings={hundred}", "--score_range", "0", "100", "--crop=none"])

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import degraded_clips
 import numpy as np
 import pytest
 import runs
 import soundfile
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
-
-import degraded_clips
 import teacher_ratings
 from growing_table import growing_table, read_rows
 

@@ -6,21 +6,17 @@ import json
 import sys
 from pathlib import Path
 
+import accuracy
+import inference
+import inference_limits
 import numpy as np
 import pytest
+import rated_sets
 import scipy.io
 import soundfile
+from peers import PEERS, SAMPLING_RATE
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-import accuracy  # noqa: E402
-import inference  # noqa: E402
-import inference_limits  # noqa: E402
-import rated_sets  # noqa: E402
-from peers import PEERS, SAMPLING_RATE  # noqa: E402
-
-from jsqa_hf import load_default  # noqa: E402
+from jsqa_hf import load_default
 
 MODULES = {"dnsmos": "speechmos", "distillmos": "distillmos", "pesq": "pesq"}
 

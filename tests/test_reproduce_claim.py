@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
-
 import claim
 import map_ratings
+import pytest
 import reproduce_claim
 import simulated_ratings
 import tables

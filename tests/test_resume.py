@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,6 @@ from runs import (
     finetuning,
     pretraining,
     run_command,
-    script,
     write_corpus,
 )
 from transformers import Trainer, TrainerCallback
@@ -43,7 +43,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(name: str, corpus: Path, output: Path, *extra: str) -> dict[str, float]:
-    return script(name).main(STAGE[name](corpus, output, *extra))
+    return import_module(name).main(STAGE[name](corpus, output, *extra))
 
 
 @pytest.fixture(scope="module")

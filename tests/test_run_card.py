@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import finetune_mos
 import numpy as np
 import pytest
 import runs
@@ -247,9 +248,9 @@ def test_datasets_of_the_card_are_ids():
 
 def test_a_run_writes_its_card_and_its_arguments(tmp_path: Path):
     corpus = runs.write_corpus(tmp_path / "corpus")
-    script, output = runs.script("finetune_mos"), tmp_path / "mos"
+    output = tmp_path / "mos"
     options = ["--eval_split=test", "--license=mit", "--num_train_epochs=1", "--hub_token=hf_secret"]
-    metrics = script.main(runs.finetuning(corpus, output, *options))
+    metrics = finetune_mos.main(runs.finetuning(corpus, output, *options))
     card = ModelCard.load(output / "README.md")
     assert card.data.license == "mit"
     assert {result.metric_type: result.metric_value for result in card.data.eval_results} == pytest.approx(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import datasets
+import finetune_mos
 import pytest
 import torch
-from runs import finetuning, pretraining, run_command, script, write_corpus
+from runs import finetuning, pretraining, run_command, write_corpus
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
@@ -36,7 +38,7 @@ def test_the_record_tells_with_what_on_what_and_how_it_ended(corpus, tmp_path, m
     monkeypatch.setattr(sys, "argv", ["finetune_mos.py", "--seed", "5", "--hub_token=hf_secret"])
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     extra = ["--eval_split=test", "--seed=5", "--max_steps=3", "--hub_token=hf_secret"]
-    script("finetune_mos").main(finetuning(corpus, tmp_path, *extra))
+    finetune_mos.main(finetuning(corpus, tmp_path, *extra))
     (record,) = starts(tmp_path)
     assert record["status"] == "finished"
     assert record["last_step"] == 3
@@ -136,7 +138,7 @@ def test_tensorboard_gets_the_losses(corpus, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     extra = ["--report_to=tensorboard", "--logging_steps=1", "--max_steps=2", "--save_strategy=no"]
-    script("finetune_mos").main(finetuning(corpus, tmp_path, *extra))
+    finetune_mos.main(finetuning(corpus, tmp_path, *extra))
     (events,) = tmp_path.rglob("events.out.tfevents.*")
     accumulator = EventAccumulator(str(events))
     accumulator.Reload()
@@ -261,7 +263,7 @@ def test_options_of_trainer_work_in_both_stages(name, extra, corpus, tmp_path):
     arguments = (pretraining if name == "pretrain_contrastive" else finetuning)(
         corpus, tmp_path, *extra, "--max_steps=2"
     )
-    metrics = script(name).main(arguments)
+    metrics = import_module(name).main(arguments)
     assert metrics["train_steps"] == 2
     assert torch.tensor(metrics["train_loss"]).isfinite()
     assert all(value.dtype == torch.float32 for value in load_file(tmp_path / "model.safetensors").values())
@@ -286,7 +288,7 @@ def test_two_processes_take_part(name, corpus, tmp_path):
 def test_another_number_of_processes_on_resuming_is_reported(corpus, tmp_path, caplog):
     done = run_command("finetune_mos", finetuning(corpus, tmp_path, "--num_train_epochs=1"), processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
-    script("finetune_mos").main(finetuning(corpus, tmp_path, "--num_train_epochs=1"))
+    finetune_mos.main(finetuning(corpus, tmp_path, "--num_train_epochs=1"))
     assert "was written by 2 process(es), this run has 1" in caplog.text
 
 

@@ -15,25 +15,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-import runs
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
-from small import small_config
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
-
 import ablations
 import ablations_report
 import claim
 import claim_report
 import learning_rates
+import numpy as np
+import pretrain_contrastive
+import pytest
+import runs
 import scaling
 import scaling_report
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jobs import Job, run_jobs
 from micro import MACHINE, STAGE1, StudyArguments, finetuning_job, of_split, pretraining_job, read_table, settings_of
+from scipy import stats
+from small import small_config
 from statistics_of_runs import METRICS, agreement, compare_arms, paired_tests
 
 from jsqa_hf import JSQAConfig, JSQAModel
@@ -305,14 +303,14 @@ def test_noise_of_few_kinds_is_part_of_noise_of_many_and_of_none_that_is_tested(
 
 def test_every_variant_is_made_of_options_that_stage_1_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(JSQAConfig, "tiny", classmethod(lambda cls, **kwargs: small_config(**kwargs)))
-    args, stage1 = noise_table(tmp_path, 102), runs.script("pretrain_contrastive")
+    args = noise_table(tmp_path, 102)
     rows = [{"audio": {"array": np.arange(9) / 9, "sampling_rate": runs.RATE}, "noise_id": "a", "noise_type": "b"}]
-    kinds = (stage1.PretrainingArguments, CardArguments, RunArguments)
+    kinds = (pretrain_contrastive.PretrainingArguments, CardArguments, RunArguments)
     for name in ablations.VARIANTS:
         extra = ablations.options(name, args, 0, ["noise", "mnru"])
         parsed, _, _ = parse_arguments(kinds, [*STAGE1, *MACHINE, *extra, f"--output_dir={tmp_path}"])
-        generator = stage1.build_generator(parsed, rows, 0)
-        stage1.build_model(parsed)
+        generator = pretrain_contrastive.build_generator(parsed, rows, 0)
+        pretrain_contrastive.build_model(parsed)
         assert generator.levels == parsed.levels
         assert set(parsed.distortions) <= {"noise", "mnru", "all"}
 

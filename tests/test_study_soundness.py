@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import fine_discrimination as fine
+import harmless_changes
+import listeners
 import numpy as np
 import pytest
+import soundness
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small import small_config
-
-STUDY = Path(__file__).resolve().parents[1] / "benchmarks" / "study"
-sys.path.insert(0, str(STUDY))
-
-import fine_discrimination as fine  # noqa: E402
-import harmless_changes  # noqa: E402
-import soundness  # noqa: E402
-from held_out import (  # noqa: E402
+from held_out import (
     SAMPLING_RATE,
     Material,
     MaterialArguments,
     load_material,
     mean_with_interval,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import small_config
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression  # noqa: E402
-from jsqa_hf.intervals import bootstrap_intervals  # noqa: E402
-from jsqa_hf.jnd import active_speech_level, make_distortion, registered_distortions, rms_level  # noqa: E402
-from jsqa_hf.jnd_scale import HALF_NOTICED_JNDS, JNDScale  # noqa: E402
+from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
+from jsqa_hf.intervals import bootstrap_intervals
+from jsqa_hf.jnd import active_speech_level, make_distortion, registered_distortions, rms_level
+from jsqa_hf.jnd_scale import HALF_NOTICED_JNDS, JNDScale
 
 PLAIN = [name for name, kind in registered_distortions().items() if kind.material is None and not kind.requires]
 ROWS = [{"audio": {"array": np.ones(10), "sampling_rate": SAMPLING_RATE}, "noise_id": "a", "noise_type": "a"}]
@@ -204,9 +200,6 @@ def test_real_clips_in_noise_are_told_apart_by_the_noise_between_words(material:
 
 
 def test_guesses_are_taken_out_of_what_listeners_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    sys.path.insert(0, str(STUDY.parent))
-    import listeners
-
     # A fifth calls equal clips different; of steps of 6 dB, 3 in 5 do, so that half noticed them.
     answers = {"noise, same clips twice": ([0.0] * 5, [1, 0, 0, 0, 0]), "noise": ([6.0] * 5, [1, 1, 1, 0, 0])}
     monkeypatch.setattr(listeners, "listener_curves", lambda labels: answers)

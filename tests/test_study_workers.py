@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "study"))
-
 from workers import map_with, require_bench
 
 BUILDING = """

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import math
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import datasets
+import evaluate_mos
+import finetune_mos
+import generate_jnd_pairs
 import numpy as np
+import pretrain_contrastive
 import pytest
 import scipy.stats
 import soundfile
 import torch
+from runs import COMMON, RATE, SCRIPTS, environment, finetuning, pretraining, write_corpus
 from safetensors.torch import load_file
 from small import SMALL_HUBERT, small_config
 
@@ -39,18 +41,6 @@ from jsqa_hf.training import (
     repeat_with_index,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SCRIPTS = REPOSITORY / "training_scripts"
-RATE = 16000
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 @dataclass
 class ExampleArguments:
@@ -69,7 +59,7 @@ def test_arguments_come_from_a_yaml_file_and_the_command_line_overrides_it(tmp_p
 def test_one_value_of_several_in_a_yaml_file_needs_no_brackets(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(f"ratings: nisqa:/data/X\noutput_dir: {tmp_path}\nscore_ranges:\n")
-    args, _ = parse_arguments((script("finetune_mos").FinetuningArguments, RunArguments), [str(config)])
+    args, _ = parse_arguments((finetune_mos.FinetuningArguments, RunArguments), [str(config)])
     assert args.ratings == ["nisqa:/data/X"]
     assert args.score_ranges is None
 
@@ -128,34 +118,7 @@ def test_metrics_leave_out_unrated_clips_and_refuse_the_impossible():
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Speech-like bursts, noise, and rated clips whose rating is their SNR, as a user's folders."""
-    root = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
-    for folder in ("speech", "noise", "rated"):
-        (root / folder).mkdir()
-    time = np.arange(RATE) / RATE
-    for index in range(4):
-        bursts = np.repeat(rng.random(10) > 0.3, RATE // 10)
-        bursts[:1600] = True
-        speech = 0.1 * np.sin(2 * np.pi * (120 + 40 * index) * time) * bursts
-        soundfile.write(root / "speech" / f"talker{index}.wav", speech, RATE)
-        soundfile.write(root / "noise" / f"noise{index}.flac", rng.normal(0, 0.05, RATE), RATE)
-    with open(root / "rated" / "ratings.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "mos", "split"])
-        for index in range(8):
-            clip = rng.normal(0, 0.1 * (8 - index) / 8, RATE if index % 2 else 24000)
-            soundfile.write(root / "rated" / f"clip{index}.wav", clip, RATE if index % 2 else 24000)
-            writer.writerow([f"clip{index}.wav", f"{1 + index / 2:.2f}", "test" if index % 4 == 3 else "train"])
-    return root
-
-
-@pytest.fixture(scope="module")
-def small_scripts(tmp_path_factory) -> dict[str, ModuleType]:
-    """The scripts, with the tiny preset replaced by one that trains in milliseconds."""
-    return {
-        name: script(name) for name in ("generate_jnd_pairs", "pretrain_contrastive", "finetune_mos", "evaluate_mos")
-    }
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(autouse=True)
@@ -163,62 +126,39 @@ def tiny_is_small(monkeypatch):
     monkeypatch.setattr(JSQAConfig, "tiny", classmethod(lambda cls, **kwargs: small_config(**kwargs)))
 
 
-COMMON = [
-    "--learning_rate=1e-3",
-    "--save_strategy=no",
-    "--use_cpu=true",
-    "--disable_tqdm=true",
-    "--dataloader_pin_memory=false",
-    "--seed=3",
-]
-
-
-def pretraining_arguments(corpus: Path, output: Path, *extra: str) -> list[str]:
-    return [
-        f"--speech={corpus / 'speech'}",
-        f"--noise={corpus / 'noise'}",
+def evaluated_pretraining(corpus: Path, output: Path, *extra: str) -> list[str]:
+    """Arguments of stage 1: three steps, judged before and after them."""
+    return pretraining(
+        corpus,
+        output,
         f"--eval_speech={corpus / 'speech'}",
         f"--eval_noise={corpus / 'noise'}",
         "--eval_ladders=2",
         "--eval_on_start=true",
-        "--duration_s=0.5",
         "--max_steps=3",
-        "--per_device_train_batch_size=2",
-        f"--output_dir={output}",
-        *COMMON,
         *extra,
-    ]
+    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return JSQAModel.from_pretrained(folder).state_dict()
 
 
-def test_both_stages_end_in_a_folder_that_loads_and_scores(small_scripts, corpus, tmp_path):
-    metrics = small_scripts["pretrain_contrastive"].main(pretraining_arguments(corpus, tmp_path / "pretrained"))
+def test_both_stages_end_in_a_folder_that_loads_and_scores(corpus, tmp_path):
+    metrics = pretrain_contrastive.main(evaluated_pretraining(corpus, tmp_path / "pretrained"))
     assert metrics["train_steps"] == 3
     assert metrics["eval_loss"] != metrics["initial_eval_loss"]
     assert json.loads((tmp_path / "pretrained" / "metrics.json").read_text()) == pytest.approx(metrics)
     JSQAForContrastivePretraining.from_pretrained(tmp_path / "pretrained")
 
-    metrics = small_scripts["finetune_mos"].main(
-        [
-            f"--model={tmp_path / 'pretrained'}",
-            f"--ratings={corpus / 'rated' / 'ratings.csv'}",
-            "--split=train",
-            "--eval_split=test",
-            "--num_train_epochs=1",
-            "--per_device_train_batch_size=2",
-            f"--output_dir={tmp_path / 'mos'}",
-            *COMMON,
-        ]
-    )
-    assert metrics["eval_n"] == 2
+    options = [f"--model={tmp_path / 'pretrained'}", "--eval_split=test", "--num_train_epochs=1"]
+    metrics = finetune_mos.main(finetuning(corpus, tmp_path / "mos", *options))
+    assert metrics["eval_n"] == 4
     model = JSQAForMOSRegression.from_pretrained(tmp_path / "mos")
     assert JSQAFeatureExtractor.from_pretrained(tmp_path / "mos").sampling_rate == 16000
     assert model(torch.zeros(1, 8000)).scores.shape == (1, 1)
 
-    evaluated = small_scripts["evaluate_mos"].main(
+    evaluated = evaluate_mos.main(
         [
             f"--model={tmp_path / 'mos'}",
             f"--ratings={corpus / 'rated' / 'ratings.csv'}",
@@ -230,45 +170,44 @@ def test_both_stages_end_in_a_folder_that_loads_and_scores(small_scripts, corpus
     assert evaluated["mos"]["rmse"] == pytest.approx(metrics["eval_rmse"], rel=1e-4)
     with open(tmp_path / "evaluation" / "predictions.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["file"] for row in rows] == ["clip3.wav", "clip7.wav"]
+    assert [row["file"] for row in rows] == [f"clip{index}.wav" for index in (3, 7, 11, 15)]
     error = [float(row["mos"]) - float(row["mos_predicted"]) for row in rows]
     assert math.sqrt(np.mean(np.square(error))) == pytest.approx(evaluated["mos"]["rmse"], abs=1e-3)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_scripts, corpus, tmp_path):
-    main = small_scripts["pretrain_contrastive"].main
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(corpus, tmp_path):
+    main = pretrain_contrastive.main
     for name, seed in (("first", 3), ("second", 3), ("third", 4)):
-        main(pretraining_arguments(corpus, tmp_path / name, f"--seed={seed}"))
+        main(evaluated_pretraining(corpus, tmp_path / name, f"--seed={seed}"))
     first, second, third = (weights(tmp_path / name) for name in ("first", "second", "third"))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], third[key]) for key in first)
 
 
-def test_the_number_of_data_workers_changes_nothing(small_scripts, corpus, tmp_path):
-    main = small_scripts["pretrain_contrastive"].main
-    main(pretraining_arguments(corpus, tmp_path / "none"))
-    main(pretraining_arguments(corpus, tmp_path / "two", "--dataloader_num_workers=2"))
+def test_the_number_of_data_workers_changes_nothing(corpus, tmp_path):
+    main = pretrain_contrastive.main
+    main(evaluated_pretraining(corpus, tmp_path / "none"))
+    main(evaluated_pretraining(corpus, tmp_path / "two", "--dataloader_num_workers=2"))
     none, two = weights(tmp_path / "none"), weights(tmp_path / "two")
     assert all(torch.equal(none[key], two[key]) for key in none)
 
 
-def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(small_scripts, corpus, tmp_path):
-    main = small_scripts["pretrain_contrastive"].main
-    saving = ["--save_strategy=steps", "--save_steps=2", "--lr_scheduler_type=constant"]
-    main(pretraining_arguments(corpus, tmp_path / "whole", *saving, "--max_steps=4"))
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(corpus, tmp_path):
+    main = pretrain_contrastive.main
+    main(evaluated_pretraining(corpus, tmp_path / "whole", "--max_steps=4"))
     interrupted = tmp_path / "interrupted"
     # The state after step 2, as a run leaves it that is killed later on.
     (tmp_path / "whole" / "checkpoint-2").rename(tmp_path / "kept")
     interrupted.mkdir()
     (tmp_path / "kept").rename(interrupted / "checkpoint-2")
-    main(pretraining_arguments(corpus, interrupted, *saving, "--max_steps=4"))
+    main(evaluated_pretraining(corpus, interrupted, "--max_steps=4"))
     whole, resumed = weights(tmp_path / "whole"), weights(interrupted)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_a_run_that_stopped_at_the_end_of_an_epoch_goes_on_as_if_it_had_evaluated_it(small_scripts, corpus, tmp_path):
+def test_a_run_that_stopped_at_the_end_of_an_epoch_goes_on_as_if_it_had_evaluated_it(corpus, tmp_path):
     """The evaluation of that epoch is not made again, so it may draw nothing from training's random numbers."""
-    small_scripts["generate_jnd_pairs"].main(
+    generate_jnd_pairs.main(
         [
             f"--speech={corpus / 'speech'}",
             f"--noise={corpus / 'noise'}",
@@ -276,20 +215,20 @@ def test_a_run_that_stopped_at_the_end_of_an_epoch_goes_on_as_if_it_had_evaluate
             f"--output_dir={tmp_path / 'pairs'}",
         ]
     )
-    extra = [f"--pairs={tmp_path / 'pairs'}", "--eval_strategy=epoch", "--save_strategy=steps", "--save_steps=1"]
+    extra = [f"--pairs={tmp_path / 'pairs'}", "--eval_strategy=epoch", "--save_steps=1"]
     extra += ["--max_steps=-1", "--num_train_epochs=2", "--lr_scheduler_type=constant"]
-    main = small_scripts["pretrain_contrastive"].main
-    metrics = main(pretraining_arguments(corpus, tmp_path / "whole", *extra))
+    main = pretrain_contrastive.main
+    metrics = main(evaluated_pretraining(corpus, tmp_path / "whole", *extra))
     end = f"checkpoint-{metrics['train_steps'] // 2}"
     (tmp_path / "broken").mkdir()
     (tmp_path / "whole" / end).rename(tmp_path / "broken" / end)
-    main(pretraining_arguments(corpus, tmp_path / "broken", *extra))
+    main(evaluated_pretraining(corpus, tmp_path / "broken", *extra))
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_pretraining_reads_pairs_that_were_saved(small_scripts, corpus, tmp_path):
-    small_scripts["generate_jnd_pairs"].main(
+def test_pretraining_reads_pairs_that_were_saved(corpus, tmp_path):
+    generate_jnd_pairs.main(
         [
             f"--speech={corpus / 'speech'}",
             f"--noise={corpus / 'noise'}",
@@ -297,11 +236,10 @@ def test_pretraining_reads_pairs_that_were_saved(small_scripts, corpus, tmp_path
             f"--output_dir={tmp_path / 'pairs'}",
         ]
     )
-    metrics = small_scripts["pretrain_contrastive"].main(
+    metrics = pretrain_contrastive.main(
         [
             f"--pairs={tmp_path / 'pairs'}",
             "--num_train_epochs=1",
-            "--per_device_train_batch_size=2",
             f"--output_dir={tmp_path / 'run'}",
             *COMMON,
         ]
@@ -318,34 +256,32 @@ def test_pretraining_reads_pairs_that_were_saved(small_scripts, corpus, tmp_path
     ],
 )
 def test_speakers_of_stored_pairs_are_told_from_those_to_evaluate_on(
-    small_scripts, corpus, tmp_path, caplog, speaker, extra, message
+    corpus, tmp_path, caplog, speaker, extra, message
 ):
     stored = datasets.Dataset.from_dict({"clips": [[]], "speaker_id": [speaker]})
     (stored.to_parquet(tmp_path / "train.parquet") if extra else stored.save_to_disk(tmp_path))
-    module = small_scripts["pretrain_contrastive"]
     options = [f"--pairs={tmp_path}", f"--eval_speech={corpus / 'speech'}", f"--eval_noise={corpus / 'noise'}"]
     options += ["--eval_ladders=2", f"--output_dir={tmp_path / 'run'}", *COMMON, *extra]
-    args, training_args = parse_arguments((module.PretrainingArguments, RunArguments), options)
-    module.build_datasets(args, training_args)
+    args, training_args = parse_arguments((pretrain_contrastive.PretrainingArguments, RunArguments), options)
+    pretrain_contrastive.build_datasets(args, training_args)
     assert message in caplog.text if message else "speakers" not in caplog.text
 
 
-def test_pretraining_without_data_says_what_to_give(small_scripts, tmp_path):
+def test_pretraining_without_data_says_what_to_give(tmp_path):
     with pytest.raises(ValueError, match="--pairs, or --speech, --noise and --max_steps"):
-        small_scripts["pretrain_contrastive"].main([f"--output_dir={tmp_path}"])
+        pretrain_contrastive.main([f"--output_dir={tmp_path}"])
 
 
-def finetuning_model(small_scripts, corpus, **kwargs):
-    module = small_scripts["finetune_mos"]
+def finetuning_model(**kwargs):
     torch.manual_seed(0)
-    return module.build_model(module.FinetuningArguments(ratings=["unused.csv"], **kwargs))
+    return finetune_mos.build_model(finetune_mos.FinetuningArguments(ratings=["unused.csv"], **kwargs))
 
 
-def test_from_scratch_differs_in_nothing_but_the_weights(small_scripts, corpus, tmp_path):
+def test_from_scratch_differs_in_nothing_but_the_weights(corpus, tmp_path):
     pretrained = JSQAForContrastivePretraining(small_config(pooling="mean"))
     pretrained.save_pretrained(tmp_path)
-    tuned = finetuning_model(small_scripts, corpus, model=str(tmp_path))
-    scratch = finetuning_model(small_scripts, corpus, model=str(tmp_path), from_scratch=True)
+    tuned = finetuning_model(model=str(tmp_path))
+    scratch = finetuning_model(model=str(tmp_path), from_scratch=True)
     settings = [model.config.to_dict() for model in (tuned, scratch)]
     for setting in settings:
         # Where the settings come from, and the number format of weights that were loaded, are no settings.
@@ -358,10 +294,10 @@ def test_from_scratch_differs_in_nothing_but_the_weights(small_scripts, corpus, 
     assert not torch.equal(scratch.state_dict()[key], pretrained.state_dict()[key])
 
 
-def test_fine_tuning_can_start_from_a_pretrained_hubert(small_scripts, corpus, tmp_path):
+def test_fine_tuning_can_start_from_a_pretrained_hubert(corpus, tmp_path):
     hubert = JSQAModel(JSQAConfig(hubert_config=SMALL_HUBERT)).hubert
     hubert.save_pretrained(tmp_path)
-    model = finetuning_model(small_scripts, corpus, model=str(tmp_path), outputs=["mos", "noisiness"])
+    model = finetuning_model(model=str(tmp_path), outputs=["mos", "noisiness"])
     assert model.config.mos_output_names == ["mos", "noisiness"]
     for name, parameter in hubert.state_dict().items():
         torch.testing.assert_close(model.jsqa.hubert.state_dict()[name], parameter)
@@ -391,20 +327,20 @@ def test_ratings_keep_missing_values_and_read_a_byte_order_mark(tmp_path):
         ("file,noisiness\na.wav,3\n", ValueError, "labels mos can't be made: the columns with numbers are noisiness"),
     ],
 )
-def test_bad_ratings_are_refused_before_training(small_scripts, tmp_path, text, error, message):
+def test_bad_ratings_are_refused_before_training(tmp_path, text, error, message):
     path = write_ratings(tmp_path, text)
     with pytest.raises(error, match=message):
-        small_scripts["finetune_mos"].main([f"--ratings={path}", f"--output_dir={tmp_path / 'run'}", *COMMON])
+        finetune_mos.main([f"--ratings={path}", f"--output_dir={tmp_path / 'run'}", *COMMON])
 
 
-def test_an_output_without_any_rating_is_refused(small_scripts, tmp_path):
+def test_an_output_without_any_rating_is_refused(tmp_path):
     path = write_ratings(tmp_path, "file,mos\na.wav,3\nb.wav,2\n")
     arguments = [f"--ratings={path}", "--outputs", "mos", "noisiness", f"--output_dir={tmp_path / 'run'}", *COMMON]
     with pytest.raises(ValueError, match="no clip to train on has a rating of noisiness"):
-        small_scripts["finetune_mos"].main(arguments)
+        finetune_mos.main(arguments)
 
 
-def test_a_listening_test_by_name_is_evaluated_on_what_it_rates(small_scripts, corpus, tmp_path):
+def test_a_listening_test_by_name_is_evaluated_on_what_it_rates(corpus, tmp_path):
     """Its root is a folder; the model's second output is not rated in it."""
     root = tmp_path / "pstn_train"
     root.mkdir()
@@ -416,7 +352,7 @@ def test_a_listening_test_by_name_is_evaluated_on_what_it_rates(small_scripts, c
     model = small_config(mos_output_names=["mos", "noisiness"])
     JSQAForMOSRegression(model).save_pretrained(tmp_path / "model")
     JSQAFeatureExtractor().save_pretrained(tmp_path / "model")
-    evaluated = small_scripts["evaluate_mos"].main(
+    evaluated = evaluate_mos.main(
         [
             f"--model={tmp_path / 'model'}",
             f"--ratings=pstn:{root}",
@@ -443,17 +379,16 @@ def test_an_unusable_clip_is_named(tmp_path):
 def test_the_scripts_run_under_a_launcher(launcher, corpus, tmp_path):
     """accelerate starts a single process with --cpu, torchrun two."""
     command = [sys.executable, "-m", *launcher, str(SCRIPTS / "pretrain_contrastive.py")]
-    arguments = [*pretraining_arguments(corpus, tmp_path / "run", "--max_steps=1", "--per_device_eval_batch_size=1")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=400)
+    arguments = [*evaluated_pretraining(corpus, tmp_path / "run", "--max_steps=1", "--per_device_eval_batch_size=1")]
+    done = subprocess.run([*command, *arguments], env=environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-def test_a_model_saved_in_half_precision_is_pretrained_in_single(small_scripts, corpus, tmp_path):
+def test_a_model_saved_in_half_precision_is_pretrained_in_single(corpus, tmp_path):
     torch.manual_seed(0)
     JSQAModel(small_config()).half().save_pretrained(tmp_path / "half")
-    options = pretraining_arguments(corpus, tmp_path / "run", f"--backbone={tmp_path / 'half'}")
-    small_scripts["pretrain_contrastive"].main(options)
+    options = evaluated_pretraining(corpus, tmp_path / "run", f"--backbone={tmp_path / 'half'}")
+    pretrain_contrastive.main(options)
     trained = load_file(tmp_path / "run" / "model.safetensors")
     assert all(values.dtype == torch.float32 and values.isfinite().all() for values in trained.values())

@@ -1,32 +1,16 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import datasets
+import generate_jnd_pairs
 import pytest
 
 from jsqa_hf.cli import main
 
-SCRIPT = Path(__file__).parents[2] / "training_scripts" / "generate_jnd_pairs.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("generate_jnd_pairs", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
 
 def test_script_saves_ladders_of_every_repetition(
-    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    speech_folder: Path, noise_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = {
         "speech": speech_folder,
@@ -39,7 +23,9 @@ def test_script_saves_ladders_of_every_repetition(
         "snr_max": 30,
         "duration_s": 0.5,
     }
-    assert script.main([word for name, value in arguments.items() for word in (f"--{name}", str(value))]) == 0
+    assert (
+        generate_jnd_pairs.main([word for name, value in arguments.items() for word in (f"--{name}", str(value))]) == 0
+    )
     pairs = datasets.load_from_disk(tmp_path / "pairs")
     assert len(set(pairs["content_id"])) == len(pairs) == 8
     assert all(len(clips) == 6 for clips in pairs["clips"])
@@ -48,34 +34,34 @@ def test_script_saves_ladders_of_every_repetition(
     assert "8 ladders, 48 clips, 0.01 h; SNR 0 to 10 dB: " in capsys.readouterr().out
 
 
-def test_command_line_overrides_the_yaml_file(
-    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path
-) -> None:
+def test_command_line_overrides_the_yaml_file(speech_folder: Path, noise_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "pairs.yaml"
     config.write_text(f"speech: {speech_folder}\nnoise: {noise_folder}\nlimit: 3\nseed: 7\n")
-    script.main([str(config), "--output_dir", str(tmp_path / "pairs"), "--limit", "1"])
+    generate_jnd_pairs.main([str(config), "--output_dir", str(tmp_path / "pairs"), "--limit", "1"])
     assert datasets.load_from_disk(tmp_path / "pairs")["seed"][:] == [7]
 
 
 def test_split_selects_rows_of_csv_files_and_needs_one(
-    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path
+    speech_folder: Path, noise_folder: Path, tmp_path: Path
 ) -> None:
     files = sorted(speech_folder.glob("*.flac"))
     listing = tmp_path / "speech.csv"
     listing.write_text(f"file,split\n{files[0]},train\n{files[1]},test\n")
     common = ["--noise", str(noise_folder), "--speech_split", "test", "--output_dir"]
-    script.main(["--speech", str(listing), *common, str(tmp_path / "pairs")])
+    generate_jnd_pairs.main(["--speech", str(listing), *common, str(tmp_path / "pairs")])
     assert datasets.load_from_disk(tmp_path / "pairs")["speech_id"][:] == [files[1].stem]
     with pytest.raises(ValueError, match="folder, which has no splits"):
-        script.main(["--speech", str(speech_folder), *common, str(tmp_path / "others")])
+        generate_jnd_pairs.main(["--speech", str(speech_folder), *common, str(tmp_path / "others")])
     assert not (tmp_path / "others").exists()
 
 
 def test_script_takes_the_options_of_the_command_with_dashes_or_underscores(
-    script: ModuleType, speech_folder: Path, noise_folder: Path, tmp_path: Path
+    speech_folder: Path, noise_folder: Path, tmp_path: Path
 ) -> None:
     common = ["--speech", str(speech_folder), "--noise", str(noise_folder), "--limit=2", "--seed=3"]
-    script.main([*common, "--output_dir", str(tmp_path / "script"), "--distortions", "noise[0:30]", "clipping"])
+    generate_jnd_pairs.main(
+        [*common, "--output_dir", str(tmp_path / "script"), "--distortions", "noise[0:30]", "clipping"]
+    )
     assert (
         main(["pairs", *common, "--output-dir", str(tmp_path / "command"), "--distortions", "noise[0:30] clipping"])
         == 0

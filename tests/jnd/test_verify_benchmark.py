@@ -10,9 +10,10 @@ DATA = REPOSITORY / "examples" / "data"
 
 
 @pytest.mark.slow
-def test_benchmark_writes_what_it_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmark_writes_what_it_documents(
+    tmp_path: Path,
+) -> None:
     pytest.importorskip("zimtohrli")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     import verify_jnd
 
     words = "f4_script5_produced_clipped_80.0.wav"
