@@ -142,10 +142,6 @@ class BandAttenuation(Distortion):
         self.name = name  # type: ignore[misc]
         self.band_hz = band_hz
 
-    def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        """Nothing is drawn."""
-        return Draw()
-
     def distort(
         self, speech: NDArray[Any], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:

@@ -190,7 +190,7 @@ class TestRegistry:
 
         with pytest.raises(ValueError, match="two distortions are called 'noise'"):
             register(SecondNoise)
-        with pytest.raises(TypeError, match="lacks draw or distort"):
+        with pytest.raises(TypeError, match="Distortion lacks distort"):
             register(Distortion)
 
     @pytest.mark.parametrize(

@@ -38,9 +38,6 @@ class Attenuation(Distortion):
     severity_range = (0.0, 40.0)
     sets_level = True
 
-    def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        return Draw()
-
     def gain_db(self, severity: float) -> float:
         return -min(severity, 20.0) - max(0.0, severity - 20.0) / 2
 

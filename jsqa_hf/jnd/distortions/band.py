@@ -30,10 +30,6 @@ class _Band(Distortion):
         """Lower and upper edge of the passband in Hz at a severity; None where there is none."""
         raise NotImplementedError
 
-    def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        """Nothing is drawn."""
-        return Draw()
-
     def distort(
         self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:

@@ -58,8 +58,8 @@ class Draw:
 class Distortion(ABC):
     """One way to make speech worse, with a severity and the steps of it that listeners do and do not hear.
 
-    A subclass sets the class attributes, implements `draw` and `distort`, and is decorated with `register`; nothing
-    else in the package has to know it.
+    A subclass sets the class attributes, implements `distort` and, where something is random, `draw`, and is decorated
+    with `register`; nothing else in the package has to know it.
 
     Args:
         severity_range: Lowest and highest severity to draw from, in the unit of the threshold; default of the class.
@@ -136,9 +136,8 @@ class Distortion(ABC):
         """
         return ()
 
-    @abstractmethod
     def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        """Draw whatever stays the same over all severities of one ladder.
+        """Draw whatever stays the same over all severities of one ladder: nothing, unless a subclass does.
 
         Args:
             rng: Source of all randomness; `distort` has none.
@@ -148,6 +147,7 @@ class Distortion(ABC):
         Raises:
             ValueError: If a recording that is needed is unreadable or silent; the message names it.
         """
+        return Draw()
 
     @abstractmethod
     def distort(
@@ -176,7 +176,7 @@ _REGISTRY: dict[str, type[Distortion]] = {}
 def register(distortion: _DistortionClass) -> _DistortionClass:
     """Class decorator: make a distortion known by its name to the command line, the docs and `make_distortion`."""
     if inspect.isabstract(distortion):
-        raise TypeError(f"{distortion.__name__} lacks draw or distort")
+        raise TypeError(f"{distortion.__name__} lacks {', '.join(sorted(distortion.__abstractmethods__))}")
     if _REGISTRY.setdefault(distortion.name, distortion) is not distortion:
         raise ValueError(f"two distortions are called {distortion.name!r}")
     return distortion

@@ -42,10 +42,6 @@ class Clipping(Distortion):
     severity_range = (-10.0, 12.0)
     worse = "lower"
 
-    def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        """Nothing is drawn."""
-        return Draw()
-
     def distort(
         self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:

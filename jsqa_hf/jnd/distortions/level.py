@@ -41,10 +41,6 @@ class Level(Distortion):
     worse = "lower"
     sets_level = True
 
-    def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        """Nothing is drawn."""
-        return Draw()
-
     def distort(
         self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
     ) -> list[Distorted]:

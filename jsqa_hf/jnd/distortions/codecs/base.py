@@ -75,10 +75,6 @@ class CodecDistortion(Distortion):
     stage = Stage.CODEC
     codec_rates: ClassVar[tuple[int, ...]]
 
-    def draw(self, rng: np.random.Generator, length: int, sampling_rate: int) -> Draw:
-        """A codec has nothing to draw: it does the same to the same speech."""
-        return Draw()
-
     @abstractmethod
     def transcode(self, samples: NDArray[np.float64], codec_rate: int, severity: float) -> Coded:
         """Encode and decode.
