@@ -21,6 +21,7 @@ import claim
 import claim_report
 import learning_rates
 import numpy as np
+import objectives
 import pretrain_contrastive
 import pytest
 import runs
@@ -416,6 +417,16 @@ def test_both_stages_start_from_the_shape_that_the_study_names(tmp_path: Path):
     assert pretraining_job("stage1", args, seed=3, size="tiny") == job
     assert "--from_scratch=True" in finetuning_job("x", args, "m", 0, "a", "b", from_scratch=True).arguments
     assert {row["split"] for row in of_split(read_table(paths["p835"]), "test")} == {"test"}
+
+
+def test_a_model_of_stage_1_is_judged_as_at_the_end_of_its_training(tmp_path: Path):
+    corpus = runs.write_corpus(tmp_path / "corpus")
+    held_out = [f"--eval_{kind}={corpus / kind}" for kind in ("speech", "noise")]
+    words = runs.pretraining(corpus, tmp_path / "model", *held_out, "--eval_ladders=4", "--max_steps=2")
+    trained = pretrain_contrastive.main(words)
+    judged = objectives.judge(str(tmp_path / "model"), words)
+    assert {"quality_correlation", "content_preference", "projection_spread"} <= judged.keys()
+    assert judged == pytest.approx({name: trained[f"eval_{name}"] for name in judged}, rel=1e-4)
 
 
 def test_a_learning_rate_is_chosen_by_the_mean_error_of_its_arm_and_head():

@@ -19,6 +19,7 @@ from transformers.models.hubert.modeling_hubert import _compute_mask_indices
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining
 from jsqa_hf.training import CardArguments, ContrastiveCollator, ContrastiveTrainer, RunArguments, parse_arguments
 from jsqa_hf.training.diagnostics import contrastive_diagnostics
+from jsqa_hf.training.embedding import embed_ladders
 
 # As HuBERT's first iteration has it, where spans are 200 ms, too: 10 frames of 20 ms there, 5 of 40 ms here.
 CLUSTERS = 100
@@ -177,22 +178,15 @@ def pretrain_on(objective: str, argv: Sequence[str]) -> dict[str, float]:
 
 
 def judge(folder: str, argv: Sequence[str]) -> dict[str, float]:
-    """The diagnostics of a model of stage 1 on the evaluation ladders that arguments of stage 1 describe."""
+    """The diagnostics of a model of stage 1 on the evaluation ladders that arguments of stage 1 describe.
+
+    They are those of the evaluation in training.
+    """
     kinds = (pretrain_contrastive.PretrainingArguments, CardArguments, RunArguments)
     args, _, training_args = parse_arguments(kinds, argv)
     _, evaluation = pretrain_contrastive.build_datasets(args, training_args)
     assert evaluation is not None
-    model = JSQAForContrastivePretraining.from_pretrained(folder).eval()
-    collate = ContrastiveCollator(JSQAFeatureExtractor())
-    rows, projections, embeddings = [], [], []
-    for start in range(0, len(evaluation), training_args.eval_batch_size):
-        batch = [
-            evaluation[index] for index in range(start, min(start + training_args.eval_batch_size, len(evaluation)))
-        ]
-        inputs = collate(batch)
-        with torch.inference_mode():
-            output = model(inputs["input_values"], inputs["attention_mask"], return_loss=False)
-        rows += [{name: value for name, value in row.items() if name != "clips"} for row in batch]
-        projections.append(output.projections.numpy())
-        embeddings.append(output.embeddings.numpy())
-    return contrastive_diagnostics(np.concatenate(projections), np.concatenate(embeddings), rows)
+    model = JSQAForContrastivePretraining.from_pretrained(folder)
+    collator = ContrastiveCollator(JSQAFeatureExtractor())
+    embedded = embed_ladders(model, evaluation, collator, batch_size=training_args.eval_batch_size)
+    return contrastive_diagnostics(*embedded)
