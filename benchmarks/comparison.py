@@ -8,33 +8,30 @@ Takes the data in `examples/data` and the models of the package, and prints JSON
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
+from rated_sets import DATA, held_out
 
 from jsqa_hf.comparison import Comparison, load_comparer
 from jsqa_hf.training import run_script
 
-DATA = Path(__file__).parents[1] / "examples" / "data" / "p835"
 BANDS = ((0.5, 0.75), (0.75, 0.95), (0.95, 1.0))
 
 
 def main() -> None:
     """Compare all pairs of clips of a talker, and all pairs of the two talkers in the same condition."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with open(DATA / "ratings.csv", encoding="utf-8", newline="") as stream:
-        clips = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+    clips = held_out("p835/ratings.csv")
     comparer = load_comparer(device="cpu")
     same_talker: list[tuple[Comparison, float]] = []
     same_condition: list[float] = []
     for a, b in itertools.combinations(clips, 2):
         if a["talker"] != b["talker"] and a["condition"] != b["condition"]:
             continue
-        result = comparer.compare(DATA / a["file"], DATA / b["file"])
+        result = comparer.compare(DATA / "p835" / a["file"], DATA / "p835" / b["file"])
         if a["talker"] == b["talker"]:
             same_talker.append((result, float(a["mos"]) - float(b["mos"])))
         else:

@@ -9,7 +9,6 @@ and its error to `docs/results/jsqa-tiny-jnd/scale.json`.
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import torch
 
 from jsqa_hf import DEFAULT_COMPARISON_CHECKPOINT, JSQAFeatureExtractor, JSQAForContrastivePretraining
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
+from jsqa_hf.data.corpus import read_table
 from jsqa_hf.jnd import JNDPairGenerator
 from jsqa_hf.jnd.selection import make_distortions
 from jsqa_hf.training import calibrate_model, parse_arguments, repeat_with_index, run_script, write_metrics
@@ -51,8 +51,7 @@ class ScaleArguments:
 
 def make_ladders(args: ScaleArguments) -> Any:
     """The dataset of ladders; each is made when it is read."""
-    with JUDGED.open(newline="", encoding="utf-8") as file:
-        judged = {row["speech_id"] for row in csv.DictReader(file)}
+    judged = {row["speech_id"] for row in read_table(JUDGED, ("speech_id",))}
     speech = load_speech(*parse_source(args.speech), split=args.split)
     speech = speech.select([number for number, name in enumerate(speech["speech_id"]) if name not in judged])
     material: dict[str, Any] = {"noise": load_noise(*parse_source(args.noise), split=args.split)}

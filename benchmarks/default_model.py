@@ -9,7 +9,6 @@ does the score follow? Writes `evaluation.json`.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,21 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from peers import SAMPLING_RATE
+from rated_sets import DATA, held_out, noise_mixtures
 from scipy import stats
 from tqdm import tqdm
 
 from jsqa_hf import DEFAULT_CHECKPOINT, SpeechQualityPipeline
-from jsqa_hf.jnd import loop_to_length, mix_at_snr
 from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.scoring import load_pipeline
 from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DATA = REPOSITORY / "examples" / "data"
 SNRS_DB = tuple(range(-5, 41, 5))
 GAIN_DB = -20.0
-# Both cut to this, so that one clip of noise does not count more than another.
-DURATION_S = 4.0
 
 
 @dataclass
@@ -44,15 +41,9 @@ class BenchmarkArguments:
     )
 
 
-def rows(name: str) -> list[dict[str, str]]:
-    """The rows of a list in `examples/data` that were held out."""
-    with open(DATA / name, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["split"] == "test"]
-
-
 def human_ratings(rate: SpeechQualityPipeline) -> dict[str, float]:
     """Agreement with people on the P.835 clips of talkers f3 and m3, and how often the 95 % interval holds them."""
-    rated = rows("p835/ratings.csv")
+    rated = held_out("p835/ratings.csv")
     results = [rate(str(DATA / "p835" / row["file"])) for row in tqdm(rated, desc="human ratings")]
     mos = np.array([float(row["mos"]) for row in rated])
     low, high = (np.array([result[key] for result in results]) for key in ("mos_low", "mos_high"))
@@ -66,15 +57,10 @@ def human_ratings(rate: SpeechQualityPipeline) -> dict[str, float]:
 
 def noise_sweeps(rate: SpeechQualityPipeline) -> dict[str, object]:
     """Scores of every held-out speaker in every held-out noise over the SNRs of `SNRS_DB`."""
-    sweeps = []
-    for speech_row in tqdm(rows("speech/speech.csv"), desc="noise sweeps"):
-        speech, sampling_rate = soundfile.read(DATA / "speech" / speech_row["file"])
-        speech = speech[: round(DURATION_S * sampling_rate)]
-        for noise_row in rows("noise/noise.csv"):
-            noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
-            clips = [mix_at_snr(speech, noise, snr, sampling_rate).samples for snr in SNRS_DB]
-            sweeps.append([rate({"array": clip, "sampling_rate": sampling_rate})["mos"] for clip in clips])
-    scores = np.array(sweeps)
+    sweeps = tqdm(noise_mixtures(SNRS_DB), desc="noise sweeps")
+    scores = np.array(
+        [[rate({"array": clip, "sampling_rate": SAMPLING_RATE})["mos"] for clip in mixtures] for _, mixtures in sweeps]
+    )
     steps = np.diff(scores, axis=1)
     return {
         "sweeps": len(scores),
@@ -90,7 +76,7 @@ def noise_sweeps(rate: SpeechQualityPipeline) -> dict[str, object]:
 def gain_sensitivity(rate: SpeechQualityPipeline) -> dict[str, float]:
     """How far 20 dB less gain moves the score of clean speech."""
     changes = []
-    for row in tqdm(rows("speech/speech.csv"), desc="gain"):
+    for row in tqdm(held_out("speech/speech.csv"), desc="gain"):
         speech, sampling_rate = soundfile.read(DATA / "speech" / row["file"])
         loud, quiet = (
             rate({"array": gain * speech, "sampling_rate": sampling_rate})["mos"]

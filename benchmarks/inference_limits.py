@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers import SAMPLING_RATE
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -137,7 +138,7 @@ def measure_limits(threads: int, seconds: float) -> dict[str, Any]:
     """
     torch.set_num_threads(threads)
     model = load_default()[0]
-    values = torch.from_numpy(np.random.default_rng(0).normal(0, 0.05, (1, round(16000 * seconds)))).float()
+    values = torch.from_numpy(np.random.default_rng(0).normal(0, 0.05, (1, round(SAMPLING_RATE * seconds)))).float()
     operations = operations_by_part(model, values)
     peak = matrix_product_flops()
     with torch.inference_mode():

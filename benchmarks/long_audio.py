@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 import torch
 from command_cost import cost_of, peak_mib
+from peers import SAMPLING_RATE
 
 from jsqa_hf import windows
 from jsqa_hf.audio import decode_audio
@@ -39,14 +40,14 @@ def speech(seconds: float) -> np.ndarray:
     """(time,) at 16 kHz: utterances of different talkers, one after the other, over and over."""
     paths = sorted((DATA / "speech").rglob("*.flac"))
     clips, total = [], 0
-    while total < seconds * 16000:
+    while total < seconds * SAMPLING_RATE:
         clips.append(soundfile.read(paths[len(clips) % len(paths)], dtype="float32")[0])
         total += len(clips[-1])
-    return np.concatenate(clips)[: round(seconds * 16000)]
+    return np.concatenate(clips)[: round(seconds * SAMPLING_RATE)]
 
 
 def write_long_file(path: Path, minutes: int) -> None:
-    minute = resample(speech(60.0), 16000, 44100)
+    minute = resample(speech(60.0), SAMPLING_RATE, 44100)
     with soundfile.SoundFile(path, "w", 44100, 2) as file:
         for _ in range(minutes):
             file.write(np.stack([minute, 0.5 * minute], axis=1))
@@ -102,10 +103,10 @@ def curve_windows() -> list[dict[str, float]]:
         before = _mos_of_curve(rate, clean)
         row["std_over_clean_steps"] = round(float(np.nanstd(before)), 3)
         for defect_s in (2, 4):
-            second = np.arange(len(clean)) // 16000
+            second = np.arange(len(clean)) // SAMPLING_RATE
             noisy = (second % 16 >= 8) & (second % 16 < 8 + defect_s)
             drop = before - _mos_of_curve(rate, clean + noise * noisy)
-            inside = noisy[::16000][: len(drop)]
+            inside = noisy[::SAMPLING_RATE][: len(drop)]
             row[f"mean_drop_in_{defect_s}_s_of_noise"] = round(float(np.nanmean(drop[inside])), 3)
             row[f"mean_drop_elsewhere_with_{defect_s}_s"] = round(float(np.nanmean(drop[~inside])), 3)
         rows.append(row)
@@ -121,11 +122,11 @@ def _mos_of_curve(rate: Any, samples: np.ndarray) -> np.ndarray:
 def agreement_of_resampling() -> dict[str, float]:
     """Largest difference between windows resampled block by block and at once, in samples and in MOS."""
     rate = load_pipeline(device="cpu")
-    audio = resample(speech(46.0), 16000, 44100)
-    whole = resample(audio, 44100, 16000)
+    audio = resample(speech(46.0), SAMPLING_RATE, 44100)
+    whole = resample(audio, 44100, SAMPLING_RATE)
     of_samples, of_mos = 0.0, 0.0
     for window in rate.preprocess({"array": audio, "sampling_rate": 44100}):
-        start, samples = round(window["start_s"] * 16000), window["input_values"][0].numpy()
+        start, samples = round(window["start_s"] * SAMPLING_RATE), window["input_values"][0].numpy()
         at_once = whole[start : start + len(samples)]
         of_samples = max(of_samples, float(np.abs(samples - at_once).max()))
         one, other = (rate.model(torch.from_numpy(clip)[None]).scores.item() for clip in (samples, at_once))

@@ -27,6 +27,7 @@ from typing import Any
 import datasets
 import numpy as np
 import soundfile
+from peers import SAMPLING_RATE
 
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
@@ -171,7 +172,7 @@ def against_peers(batch: Mapping[str, Sequence[Any]], noise: datasets.Dataset) -
         rows = []
         for index, row in enumerate(noise):
             path = Path(folder) / f"{index}.wav"
-            soundfile.write(path, load_mono(row["audio"], 16000), 16000)
+            soundfile.write(path, load_mono(row["audio"], SAMPLING_RATE), SAMPLING_RATE)
             rows.append({"audio": str(path), "noise_id": path.stem, "noise_type": row["noise_type"]})
         generator = JNDPairGenerator(rows, levels=1, encoding="array")
         candidates: dict[str, Callable[[], Any]] = {"jsqa_hf": lambda: generator(batch)}
@@ -200,7 +201,7 @@ def _audiomentations(folder: str) -> Callable[[np.ndarray], Any]:
     import audiomentations
 
     augment = audiomentations.AddBackgroundNoise(folder, min_snr_db=-5, max_snr_db=40, p=1.0)
-    return lambda samples: augment(samples[0], sample_rate=16000)
+    return lambda samples: augment(samples[0], sample_rate=SAMPLING_RATE)
 
 
 def _torch_audiomentations(folder: str) -> Callable[[np.ndarray], Any]:
@@ -215,9 +216,9 @@ def _torch_audiomentations(folder: str) -> Callable[[np.ndarray], Any]:
 
     torch.set_num_threads(1)
     augment = torch_audiomentations.AddBackgroundNoise(
-        folder, min_snr_in_db=-5, max_snr_in_db=40, p=1.0, sample_rate=16000, output_type="dict"
+        folder, min_snr_in_db=-5, max_snr_in_db=40, p=1.0, sample_rate=SAMPLING_RATE, output_type="dict"
     )
-    return lambda samples: augment(torch.from_numpy(samples)[None], sample_rate=16000).samples
+    return lambda samples: augment(torch.from_numpy(samples)[None], sample_rate=SAMPLING_RATE).samples
 
 
 class _Info:
@@ -295,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.rirs is not None:
         material["rirs"] = load_rirs(*parse_source(arguments.rirs))
     batch = speech[: arguments.files]
-    seconds = [load_mono(audio, 16000).size / 16000 for audio in batch["audio"]]
+    seconds = [load_mono(audio, SAMPLING_RATE).size / SAMPLING_RATE for audio in batch["audio"]]
     results: dict[str, Any] = {"utterances": len(seconds), "mean_utterance_s": float(np.mean(seconds))}
     results["against_decoding"] = against_decoding(batch, noise)
     results["against_peers"] = against_peers(batch, noise)

@@ -6,8 +6,8 @@ kHz, where full-band speech has lost what is above 8 kHz.
 
 from __future__ import annotations
 
-import csv
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import soundfile
 from numpy.typing import ArrayLike
 from peers import SAMPLING_RATE
 
+from jsqa_hf.audio import decode_audio
+from jsqa_hf.data.corpus import read_table
 from jsqa_hf.jnd import loop_to_length, mix_at_snr
 from jsqa_hf.resampling import resample
 from jsqa_hf.waveforms import to_mono
@@ -49,16 +51,29 @@ class RatedClips:
     made_by: tuple[str, ...] = ()
 
 
-def read(path: Path) -> np.ndarray:
+def read_clip(path: str | Path) -> np.ndarray:
     """A file as mono float32 at 16 kHz."""
-    samples, sampling_rate = soundfile.read(path, dtype="float32")
+    samples, sampling_rate = decode_audio(path)
     return resample(to_mono(samples), sampling_rate, SAMPLING_RATE)
 
 
-def rows_of(path: Path, split: str | None = None) -> list[dict[str, str]]:
-    """Rows of a table, of one split if it is given."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if split is None or row["split"] == split]
+def held_out(name: str) -> list[dict[str, str]]:
+    """The rows of a table in `examples/data` that were held out."""
+    return [row for row in read_table(DATA / name, ("file", "split")) if row["split"] == "test"]
+
+
+def noise_mixtures(snrs_db: Sequence[float]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Speech of every held-out speaker in every held-out noise, cut to the same length.
+
+    Yields:
+        The speech (samples,) float32, and its mixtures at each SNR, likewise.
+    """
+    for speech_row in held_out("speech/speech.csv"):
+        speech = soundfile.read(DATA / "speech" / speech_row["file"])[0][: round(DURATION_S * SAMPLING_RATE)]
+        for noise_row in held_out("noise/noise.csv"):
+            noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
+            mixtures = [mix_at_snr(speech, noise, snr, SAMPLING_RATE).samples for snr in snrs_db]
+            yield speech.astype(np.float32), mixtures
 
 
 def with_references(clips: list[np.ndarray], references: list[np.ndarray], ratings: np.ndarray) -> RatedClips:
@@ -73,11 +88,15 @@ def with_references(clips: list[np.ndarray], references: list[np.ndarray], ratin
 
 def p835(folder: Path, band: str, limit: int | None) -> RatedClips:
     """The rated clips of the talkers that were held out, with the talker's clean clip (condition c0) as reference."""
-    test = rows_of(DATA / "p835" / "ratings.csv", "test")
+    test = held_out("p835/ratings.csv")
     talkers = {row["talker"] for row in test}
-    rows = [row for row in rows_of(folder / "ratings.csv") if row["band"] == band and row["talker"] in talkers][:limit]
-    clips = [read(folder / row["file"]) for row in rows]
-    references = [read(folder / band / f"c0_{row['talker']}.flac") for row in rows]
+    rows = [
+        row
+        for row in read_table(folder / "ratings.csv", ("file", "band", "talker"))
+        if row["band"] == band and row["talker"] in talkers
+    ][:limit]
+    clips = [read_clip(folder / row["file"]) for row in rows]
+    references = [read_clip(folder / band / f"c0_{row['talker']}.flac") for row in rows]
     # As the column is called here, and in the source.
     ratings = np.array([float(row.get("mos") or row["ovrl_mos"]) for row in rows])
     return with_references(clips, references, ratings)
@@ -85,16 +104,13 @@ def p835(folder: Path, band: str, limit: int | None) -> RatedClips:
 
 def noise_sweep(limit: int | None) -> RatedClips:
     """Speech of held-out speakers in held-out kinds of noise; what should be told apart is the SNR, in dB."""
-    clips, references, snrs = [], [], []
-    for speech_row in rows_of(DATA / "speech" / "speech.csv", "test"):
-        speech = soundfile.read(DATA / "speech" / speech_row["file"])[0][: round(DURATION_S * SAMPLING_RATE)]
-        for noise_row in rows_of(DATA / "noise" / "noise.csv", "test"):
-            noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
-            for snr in SNRS_DB:
-                clips.append(mix_at_snr(speech, noise, snr, SAMPLING_RATE).samples.astype(np.float32))
-                references.append(speech.astype(np.float32))
-                snrs.append(float(snr))
-    return RatedClips(clips[:limit], references[:limit], np.array(snrs[:limit]), are_mos=False)
+    clips: list[np.ndarray] = []
+    references: list[np.ndarray] = []
+    for speech, mixtures in noise_mixtures(SNRS_DB):
+        clips += mixtures
+        references += [speech] * len(mixtures)
+    snrs = np.resize(np.array(SNRS_DB, dtype=float), len(clips))
+    return RatedClips(clips[:limit], references[:limit], snrs[:limit], are_mos=False)
 
 
 def slotest(folder: str, limit: int | None) -> RatedClips:
@@ -102,16 +118,16 @@ def slotest(folder: str, limit: int | None) -> RatedClips:
 
     Its scale of 1 to 7 is brought to 1 to 5.
     """
-    rows = rows_of(Path(folder) / "ratings.csv")[:limit]
-    clips = [read(Path(folder) / row["file"]) for row in rows]
-    references = [read(Path(folder) / f"{row['talker']}_C01.flac") for row in rows]
+    rows = read_table(Path(folder) / "ratings.csv", ("file", "talker", "mos"))[:limit]
+    clips = [read_clip(Path(folder) / row["file"]) for row in rows]
+    references = [read_clip(Path(folder) / f"{row['talker']}_C01.flac") for row in rows]
     return with_references(clips, references, np.array([1 + (float(row["mos"]) - 1) * 4 / 6 for row in rows]))
 
 
 def simulated(table: str, limit: int | None) -> RatedClips:
     """Degraded speech with labels of measures, without references."""
-    rows = rows_of(Path(table))[:limit]
-    clips = [read(Path(table).parent / row["file"]) for row in rows]
+    rows = read_table(table, ("file", "mos"))[:limit]
+    clips = [read_clip(Path(table).parent / row["file"]) for row in rows]
     ratings = np.array([float(row["mos"]) for row in rows])
     return RatedClips(clips, [], ratings, made_by=("distillmos", "pesq"))
 
@@ -126,11 +142,12 @@ def neural_codecs(folder: str, limit: int | None) -> RatedClips:
     """
     audio = Path(folder) / "audio"
     # The anchors were rated, but their audio is not there.
-    there = [row for row in rows_of(Path(folder) / "ratings_formated_filtered.csv") if row["file"]]
+    table = read_table(Path(folder) / "ratings_formated_filtered.csv", ("file", "signal", "condition", "ratings"))
+    there = [row for row in table if row["file"]]
     reference = {row["signal"]: row["file"] for row in there if row["condition"] == "Reference"}
     rows = [row for row in there if row["condition"] != "Reference"][:limit]
-    clips = [read(audio / row["file"]) for row in rows]
-    references = [read(audio / reference[row["signal"]]) for row in rows]
+    clips = [read_clip(audio / row["file"]) for row in rows]
+    references = [read_clip(audio / reference[row["signal"]]) for row in rows]
     return with_references(clips, references, np.array([from_mushra(json.loads(row["ratings"])) for row in rows]))
 
 
@@ -148,8 +165,8 @@ def enhanced_speech(folder: str, limit: int | None) -> RatedClips:
     for row, system in enumerate(ENHANCED):
         for column, noise in enumerate(NOISES):
             (path,) = audio.glob(f"*-{noise}-{system}.wav")
-            clips.append(read(path))
-            references.append(read(audio / f"{path.name.split('-')[0]}-clean.wav"))
+            clips.append(read_clip(path))
+            references.append(read_clip(audio / f"{path.name.split('-')[0]}-clean.wav"))
             ratings.append(from_mushra(votes[row, column]))
     return with_references(clips[:limit], references[:limit], np.array(ratings[:limit]))
 

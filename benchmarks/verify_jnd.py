@@ -29,6 +29,7 @@ import datasets
 import numpy as np
 from listeners import describe_listeners
 from numpy.typing import NDArray
+from peers import SAMPLING_RATE
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator, Threshold, mix_at_snr
@@ -58,7 +59,6 @@ from jsqa_hf.jnd.verification_report import (
 from jsqa_hf.jnd.verify import verify
 from jsqa_hf.training import parse_arguments, run_script
 
-SAMPLING_RATE = 16000
 DURATION_S = 3.0
 
 

@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["AUDIO_EXTENSIONS", "NothingFound", "find_audio_files"]
+__all__ = ["AUDIO_EXTENSIONS", "SOUND_EXTENSIONS", "NothingFound", "find_audio_files"]
 
-# What a search in a folder takes for audio; a file that is named explicitly is tried whatever its extension.
-AUDIO_EXTENSIONS = frozenset(
+# The audio formats among what `jsqa_hf.audio.decode_audio` reads.
+SOUND_EXTENSIONS = frozenset(
     {
         *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".m4a", ".m4b"),
         *(".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".tta", ".voc", ".w64"),
         *(".wav", ".wave", ".wma", ".wv"),
+    }
+)
+# What a search in a folder takes for audio, with containers of video; a file that is named explicitly is tried
+# whatever its extension.
+AUDIO_EXTENSIONS = SOUND_EXTENSIONS | frozenset(
+    {
         *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".ogv", ".webm"),
         ".wmv",
     }

@@ -7,7 +7,6 @@ Writes the cards here and, the same text, as README.md of the checkpoints that s
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from jsqa_hf import DEFAULT_CHECKPOINT, DEFAULT_COMPARISON_CHECKPOINT
+from jsqa_hf.data.corpus import read_table
 from jsqa_hf.model_card import METRIC_NAMES, card_metadata
 
 FOLDER = Path(__file__).resolve().parent
@@ -124,12 +124,10 @@ def worst_groups(count: int = 3, fewest: int = 2) -> dict[str, list[dict[str, An
 def p835_conditions() -> dict[str, str]:
     """What the conditions of the P.835 clips are, by their names."""
     kinds = {"snr_db": "white noise at {} dB SNR", "mnru_q_db": "MNRU at {} dB"}
-    with open(RATINGS, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     return {
         row["condition"]: ", ".join(text.format(row[column]) for column, text in kinds.items() if row[column])
         or "clean"
-        for row in rows
+        for row in read_table(RATINGS, ("condition", *kinds))
     }
 
 

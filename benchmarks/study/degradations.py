@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from held_out import SAMPLING_RATE
 from torch import Tensor
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
-SAMPLING_RATE = 16000
 # Shares of clips with none, one, two, three and four degradations.
 COUNTS = (0.06, 0.4, 0.3, 0.16, 0.08)
 # Largest amplitude that is no digital silence, and keeps divisions finite.

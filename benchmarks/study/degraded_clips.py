@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from degradations import SAMPLING_RATE, Bank, BatchDegrader
+from degradations import Bank, BatchDegrader
 from distill import held_out, to_tensor
 from growing_table import growing_table, read_rows
+from held_out import SAMPLING_RATE
 from simulated_ratings import Degrader, SimulationArguments
 from torch import Tensor
 from tqdm import tqdm

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from degradations import EPSILON, SAMPLING_RATE, Bank, BatchDegrader, active_level
+from degradations import EPSILON, Bank, BatchDegrader, active_level
+from held_out import SAMPLING_RATE
 from micro import settings_of, shape_of
 from numpy.typing import NDArray
 from simulated_ratings import Degrader, SimulationArguments

@@ -34,14 +34,14 @@ from simulated_ratings import zimtohrli_mos
 from workers import require_bench
 
 from jsqa_hf.audio import decode_audio
+from jsqa_hf.data.corpus import read_table
 from jsqa_hf.metrics import mos_metrics
 from jsqa_hf.metrics.mapping import fit_mapping
 from jsqa_hf.training import parse_arguments, run_script
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from peers import PEERS, Rate  # noqa: E402 - it is a script beside this folder
+from peers import PEERS, SAMPLING_RATE, Rate  # noqa: E402 - it is a script beside this folder
 
-SAMPLING_RATE = 16000
 WORST = {
     # ITU-T P.862.2: the mapping of the lowest raw score, -0.5.
     "pesq": 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224)),
@@ -84,12 +84,6 @@ class MappingArguments:
     )
 
 
-def read(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a CSV file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def load(path: Path) -> np.ndarray:
     """Mono samples at the rate of PESQ."""
     samples, rate = decode_audio(path)
@@ -118,7 +112,7 @@ def rated_clips(
     """Measures, MOS and talker of each clip, and whether it is held out."""
     import pesq
 
-    rows, folder = read(path), Path(path).parent
+    rows, folder = read_table(path, ("file", "mos", "talker", "condition", "split")), Path(path).parent
     references = {row["talker"]: load(folder / row["file"]) for row in rows if row["condition"] in REFERENCES}
     pairs = [(references[row["talker"]], load(folder / row["file"])) for row in rows]
     further = {name: np.array([FURTHER[name](*pair) for pair in pairs]) for name in also}
@@ -181,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_bench("pesq", *({"visqol", "zimtohrli"} & set(args.also)))
     for table in (*args.ratings, args.simulated):
         # Before what takes long.
-        teacher_values(table, read(table))
+        teacher_values(table, read_table(table, ("file",)))
     figures = [compare_mixtures(path, args.also) for path in args.ratings]
     errors = {
         name: np.mean([of_table[name]["leave_one_talker_out"]["rmse"] for of_table in figures])
@@ -193,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.report:
         Path(args.report).write_text(text + "\n", encoding="utf-8")
     values, mos, _, held_out = rated_clips(args.ratings[0], tuple(args.also))
-    rows = read(args.simulated)
+    rows = read_table(args.simulated, ("file",))
     simulated = {"distillmos": teacher_values(args.simulated, rows)}
     if "pesq" in rows[0]:
         simulated["pesq"] = np.array([float(row["pesq"]) for row in rows])

@@ -17,6 +17,7 @@ from jobs import Job
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
 from jsqa_hf.audio import decode_audio
+from jsqa_hf.data import corpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "training_scripts"
@@ -97,9 +98,8 @@ def settings_of(args: object) -> dict[str, Any]:
 
 def read_table(path: str | Path) -> list[Row]:
     """Rows of a CSV file of ratings, with absolute paths."""
-    path = Path(path)
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{**row, "file": str((path.parent / row["file"]).resolve())} for row in csv.DictReader(file)]
+    folder = Path(path).parent
+    return [{**row, "file": str((folder / row["file"]).resolve())} for row in corpus.read_table(path, ("file",))]
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> str:

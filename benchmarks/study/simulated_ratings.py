@@ -24,6 +24,7 @@ import numpy as np
 import soundfile
 import soxr
 from growing_table import growing_table, read_rows
+from held_out import SAMPLING_RATE
 from numpy.typing import NDArray
 from tqdm import tqdm
 from workers import map_with, require_bench
@@ -36,7 +37,6 @@ from jsqa_hf.jnd.excerpts import draw_speech
 from jsqa_hf.jnd.selection import make_distortions
 from jsqa_hf.training import parse_arguments, run_script
 
-SAMPLING_RATE = 16000
 COLUMNS = ("file", "mos", "pesq", "zimtohrli", "distortion", "severity", "speech_id", "speaker_id", "split")
 # Shares of clips with none, one, two and three distortions. Our choice.
 DISTORTION_COUNTS = (0.04, 0.6, 0.26, 0.1)

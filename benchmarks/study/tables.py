@@ -20,7 +20,6 @@ Where they are from:
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from pathlib import Path
 
 from micro import Row, write_table
 
+from jsqa_hf.data.corpus import read_table
 from jsqa_hf.training import parse_arguments, run_script
 
 # Kinds of noise and talkers that only test. Those of the example data are among them; of the 100 sounds of one author,
@@ -67,7 +67,7 @@ def _speech(path: Path, speaker: str, split: str) -> Row:
 def noise_rows(data: Path) -> list[Row]:
     """Noise by kind."""
     rows = []
-    for row in _read(data / "noise" / "noise.csv"):
+    for row in read_table(data / "noise" / "noise.csv", ("file", "type")):
         name = Path(row["file"]).stem
         held_out = row["type"] in TEST_NOISE_TYPES or name in TEST_NOISE_FILES
         # The recordings of one city are of several kinds.
@@ -79,13 +79,13 @@ def noise_rows(data: Path) -> list[Row]:
 
 def p835_rows(data: Path) -> list[Row]:
     """The overall ratings of the wideband clips."""
-    rows = [row for row in _read(data / "p835" / "ratings.csv") if row["band"] == "wb"]
-    return [_rated(data / "p835", row, row["ovrl_mos"], "p835") for row in rows]
+    rows = read_table(data / "p835" / "ratings.csv", ("file", "band", "talker", "condition", "ovrl_mos"))
+    return [_rated(data / "p835", row, row["ovrl_mos"], "p835") for row in rows if row["band"] == "wb"]
 
 
 def slotest_rows(data: Path) -> list[Row]:
     """The overall ratings, from 1 to 5."""
-    rows = _read(data / "slotest" / "ratings.csv")
+    rows = read_table(data / "slotest" / "ratings.csv", ("file", "talker", "condition", "mos"))
     return [_rated(data / "slotest", row, f"{1 + 4 * (float(row['mos']) - 1) / 6:.4f}", "slotest") for row in rows]
 
 
@@ -93,11 +93,6 @@ def _rated(folder: Path, row: Row, mos: str, corpus: str) -> Row:
     path = str((folder / row["file"]).resolve())
     split = "test" if row["talker"] in TEST_TALKERS[corpus] else "train"
     return {"file": path, "mos": mos, "talker": row["talker"], "condition": row["condition"], "split": split}
-
-
-def _read(path: Path) -> list[Row]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

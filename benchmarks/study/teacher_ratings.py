@@ -10,25 +10,22 @@ CC BY-NC-SA. Started again, what is there already stays.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from growing_table import growing_table, read_rows
 from tqdm import tqdm
 from workers import map_with
 
-from jsqa_hf.audio import decode_audio
-from jsqa_hf.resampling import resample
+from jsqa_hf.data.corpus import read_table
 from jsqa_hf.training import parse_arguments, run_script
-from jsqa_hf.waveforms import to_mono
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from peers import PEERS, SAMPLING_RATE  # noqa: E402 - it is a script beside this folder
+from peers import PEERS  # noqa: E402 - it is a script beside this folder
+from rated_sets import read_clip  # noqa: E402
 
 
 @dataclass
@@ -47,9 +44,7 @@ class Teacher:
         self.rate = PEERS[measure].load("", 1).rate
 
     def __call__(self, path: str) -> float:
-        samples, rate = decode_audio(path)
-        clip = resample(to_mono(samples), rate, SAMPLING_RATE).astype(np.float32)
-        return float(next(iter(self.rate([clip], []).values()))[0])
+        return float(next(iter(self.rate([read_clip(path)], []).values()))[0])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f"--measure {args.measure}: it must be one of {', '.join(measures)}")
     folder = Path(args.ratings).parent
     table = folder / f"teacher_{args.measure}.csv"
-    with open(args.ratings, newline="", encoding="utf-8") as file:
-        files = [row["file"] for row in csv.DictReader(file)]
+    files = [row["file"] for row in read_table(args.ratings, ("file",))]
     known = read_rows(table)
     done = {row["file"] for row in known}
     todo = [file for file in files if file not in done]

@@ -9,16 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..audio_files import SOUND_EXTENSIONS
 from .corpus import read_delimited, split_names, standard_names
 
-# The audio formats among what `jsqa_hf.audio.decode_audio` reads; containers of video are left out of a search.
-AUDIO_SUFFIXES = frozenset(
-    {
-        *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".m4a", ".m4b"),
-        *(".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".tta", ".voc", ".w64"),
-        *(".wav", ".wave", ".wma", ".wv"),
-    }
-)
 NOISE_TABLE = "noise.csv"
 
 _LIBRISPEECH_NAME = re.compile(r"(?P<speaker>\d+)-\d+-\d+")
@@ -37,7 +30,7 @@ class Listing(NamedTuple):
 
 
 def audio_files(folder: str | os.PathLike[str]) -> list[str]:
-    """Find the audio files of a folder, by their names alone and without opening any.
+    """Find the audio files of a folder, by their names alone and without opening any; none are containers of video.
 
     Args:
         folder: Searched with all folders below it, through symbolic links too, but without hidden files and folders.
@@ -64,7 +57,7 @@ def _walk(folder: str) -> Iterator[str]:
         visited.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in SOUND_EXTENSIONS and not name.startswith("."):
                 yield os.path.join(parent, name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import datasets
 
 from .corpus import OnError, unique_rows
+from .files import stem
 from .noise_corpora import labelled_row, without_labels
 
 HUB_PREFIX = "hub:"
@@ -42,14 +42,14 @@ def _libritts(row: Row, *, text: bool = False) -> Row:
 
 
 def _common_voice(row: Row, *, text: bool = False) -> Row:
-    ours = {"speech_id": _stem(row["path"]), "speaker_id": row["client_id"]}
+    ours = {"speech_id": stem(row["path"]), "speaker_id": row["client_id"]}
     return {**ours, "text": row["sentence"]} if text else ours
 
 
 def _esc50(row: Row, *, folds: Sequence[int] | None = None, exclude: Sequence[str] = ()) -> Row | None:
     if folds is not None and row["fold"] not in folds:
         return None
-    return _unless_excluded(labelled_row(_stem(row["filename"]), [row["category"]]), exclude)
+    return _unless_excluded(labelled_row(stem(row["filename"]), [row["category"]]), exclude)
 
 
 def _audioset(row: Row, *, exclude: Sequence[str] = ()) -> Row | None:
@@ -62,10 +62,6 @@ def _ours(row: Row) -> Row:
 
 def _unless_excluded(row: Row, exclude: Sequence[str]) -> Row | None:
     return None if set(exclude) & set(row["labels"]) else row
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
 
 
 # As described in the dataset cards of openslr/librispeech_asr, mythicinfinity/libritts, the releases of Common Voice,

@@ -8,8 +8,7 @@ import pytest
 import soundfile
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
-from jsqa_hf.data.files import AUDIO_SUFFIXES, audio_files
-from jsqa_hf.scoring import AUDIO_EXTENSIONS
+from jsqa_hf.data.files import audio_files
 
 AUDIO = datasets.Audio(decode=False)
 
@@ -198,10 +197,6 @@ def test_search_is_sorted_and_survives_links_in_circles(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
     assert audio_files(tmp_path) == [str(tmp_path / name) for name in ("a.sph", "b/1.ogg", "b-c/2.mp3")]
-
-
-def test_a_search_looks_for_nothing_that_scoring_would_not_take() -> None:
-    assert AUDIO_SUFFIXES < AUDIO_EXTENSIONS
 
 
 def test_every_corpus_is_documented() -> None:
