@@ -72,7 +72,7 @@ def noise_mixtures(snrs_db: Sequence[float]) -> Iterator[tuple[np.ndarray, list[
         speech = soundfile.read(DATA / "speech" / speech_row["file"])[0][: round(DURATION_S * SAMPLING_RATE)]
         for noise_row in held_out("noise/noise.csv"):
             noise = loop_to_length(soundfile.read(DATA / "noise" / noise_row["file"])[0], 0, len(speech))
-            mixtures = [mix_at_snr(speech, noise, snr, SAMPLING_RATE).samples for snr in snrs_db]
+            mixtures = [mix_at_snr(speech, noise, snr, SAMPLING_RATE) for snr in snrs_db]
             yield speech.astype(np.float32), mixtures
 
 

@@ -177,7 +177,7 @@ def between_draws(judge: Judge, calibration: Calibration, material: Material, se
         distances = []
         for index, utterance in enumerate(material.utterances):
             noises = np.random.default_rng([seed, index]).standard_normal((2, utterance.size))
-            first, second = (mix_at_snr(utterance, noise, snr_db, SAMPLING_RATE).samples for noise in noises)
+            first, second = (mix_at_snr(utterance, noise, snr_db, SAMPLING_RATE) for noise in noises)
             distances.append(judge.distance(first, second, SAMPLING_RATE))
         steps[f"{snr_db:g}"] = float(calibration.equivalent_step(np.median(distances)))
     return steps

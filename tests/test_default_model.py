@@ -56,7 +56,7 @@ def test_more_noise_of_an_unheard_kind_lowers_the_score(noise_file):
     noise, _ = soundfile.read(DATA / "noise" / noise_file)
     noise = np.resize(noise, len(speech))
     scores = [
-        rate({"array": mix_at_snr(speech, noise, snr).samples, "sampling_rate": sampling_rate})["mos"]
+        rate({"array": mix_at_snr(speech, noise, snr), "sampling_rate": sampling_rate})["mos"]
         for snr in (30.0, 15.0, 0.0)
     ]
     assert scores[0] > scores[1] > scores[2]

@@ -135,7 +135,7 @@ def test_a_larger_change_of_snr_moves_the_embedding_further():
     bursts = np.repeat(generator.random(20) > 0.4, SAMPLING_RATE // 10)
     speech = np.sin(2 * np.pi * 180 * np.arange(len(bursts)) / SAMPLING_RATE) * bursts * 0.1
     noise = generator.normal(size=len(bursts))
-    mixtures = [mix_at_snr(speech, noise, snr).samples for snr in (20.0, 17.0, 8.0, -4.0)]
+    mixtures = [mix_at_snr(speech, noise, snr) for snr in (20.0, 17.0, 8.0, -4.0)]
     with torch.no_grad():
         model = build(JSQAModel)
         embeddings = [model(torch.from_numpy(np.float32(mixture))[None]).embeddings for mixture in mixtures]

@@ -6,7 +6,7 @@ from .distortions import Distortion, make_distortion, registered_distortions
 from .excerpts import load_mono
 from .ladders import LadderSampler
 from .levels import ActiveSpeechLevel, active_speech_level, rms_level
-from .mixing import Levelled, Mixture, add_at_snrs, bring_to_level, loop_to_length, mix_at_snr, mix_at_snrs
+from .mixing import Levelled, add_at_snrs, bring_to_level, loop_to_length, mix_at_snr
 from .pairs import JNDPairGenerator
 from .thresholds import SNR_THRESHOLD, Threshold
 
@@ -17,7 +17,6 @@ __all__ = [
     "JNDPairGenerator",
     "LadderSampler",
     "Levelled",
-    "Mixture",
     "Threshold",
     "active_speech_level",
     "add_at_snrs",
@@ -26,7 +25,6 @@ __all__ = [
     "loop_to_length",
     "make_distortion",
     "mix_at_snr",
-    "mix_at_snrs",
     "registered_distortions",
     "rms_level",
 ]

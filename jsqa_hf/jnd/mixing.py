@@ -19,25 +19,6 @@ NOMINAL_LEVEL_DBOV = -26.0
 SpeechLevel = Literal["p56", "rms"]
 
 
-class Mixture(NamedTuple):
-    """Speech and noise added up: `samples = speech * 10**(gain_db / 20) + noise * 10**(noise_gain_db / 20)`.
-
-    Attributes:
-        samples: Shape `(time,)`, float32, within [-1, 1].
-        snr_db: Level of the speech minus level of the noise, in dB.
-        level_dbov: Level of the mixture in dBov, measured as that of the speech. Below the level asked for if the
-            mixture had to be attenuated to stay within full scale.
-        gain_db: Gain that was applied to the speech.
-        noise_gain_db: Gain that was applied to the noise.
-    """
-
-    samples: NDArray[np.float32]
-    snr_db: float
-    level_dbov: float
-    gain_db: float
-    noise_gain_db: float
-
-
 def mix_at_snr(
     speech: NDArray[Any],
     noise: NDArray[Any],
@@ -46,51 +27,26 @@ def mix_at_snr(
     *,
     speech_level: SpeechLevel | float = "p56",
     level_dbov: float | None = NOMINAL_LEVEL_DBOV,
-) -> Mixture:
-    """Mix one speech signal with noise at one SNR. `mix_at_snrs` has the arguments, the result and the errors."""
-    return mix_at_snrs(speech, noise, [snr_db], sampling_rate, speech_level=speech_level, level_dbov=level_dbov)[0]
+) -> NDArray[np.float32]:
+    """Mix speech and noise at one SNR, the mixture as loud as asked for.
 
-
-def mix_at_snrs(
-    speech: NDArray[Any],
-    noise: NDArray[Any],
-    snrs_db: Sequence[float],
-    sampling_rate: int = 16000,
-    *,
-    speech_level: SpeechLevel | float = "p56",
-    level_dbov: float | None = NOMINAL_LEVEL_DBOV,
-) -> list[Mixture]:
-    """Mix one speech signal with one noise at several SNRs, all mixtures being equally loud.
-
-    The SNR is the active speech level of the speech (ITU-T P.56) minus the long-term RMS level of the noise. The noise
-    is scaled to it. Then each whole mixture is scaled to `level_dbov`: were the speech equally loud instead, the SNR
-    could be told from the loudness alone. If any sample of any mixture would exceed full scale, all mixtures are
-    attenuated by the same gain, just enough: nothing is clipped, and SNRs and equal levels stay.
+    Were the speech equally loud instead of the mixture, the SNR could be told from the loudness alone.
 
     Args:
-        speech: Shape `(time,)`, full scale at 1.0.
-        noise: Shape `(time,)`, as long as `speech`; `loop_to_length` makes it so.
-        snrs_db: SNRs in dB.
-        sampling_rate: Of both signals, in Hz.
-        speech_level: How the level of the speech is measured: `"p56"` (active level) or `"rms"` (long-term level,
-            pauses included). Or the level of `speech` in dBov, if it was measured before.
-        level_dbov: Level of the mixtures in dBov, measured as that of the speech (by P.56 if that was given as a
-            number); by default the nominal level of listening-test material. `None` keeps the speech as it is.
+        speech, noise, sampling_rate, speech_level: As in `add_at_snrs`.
+        snr_db: In dB.
+        level_dbov: Level of the mixture, see `bring_to_level`, measured as that of the speech (by P.56 if that was
+            given as a number); by default the nominal level of listening-test material.
 
     Returns:
-        One mixture per SNR, in the same order.
+        Shape `(time,)`, within [-1, 1].
 
     Raises:
-        ValueError: If the lengths differ, an SNR or a sample is not finite, a signal is digital silence, or
-            `speech_level` is unknown.
+        ValueError: As in `add_at_snrs`.
     """
-    mixtures, noise_gains_db = add_at_snrs(speech, noise, snrs_db, sampling_rate, speech_level=speech_level)
+    mixtures, _ = add_at_snrs(speech, noise, [snr_db], sampling_rate, speech_level=speech_level)
     method: SpeechLevel = "rms" if speech_level == "rms" else "p56"
-    levelled = bring_to_level(mixtures, level_dbov, sampling_rate, speech_level=method)
-    return [
-        Mixture(samples, float(snr_db), level, gain, noise_gain + gain)
-        for snr_db, noise_gain, samples, level, gain in zip(snrs_db, noise_gains_db, *levelled, strict=True)
-    ]
+    return bring_to_level(mixtures, level_dbov, sampling_rate, speech_level=method).clips[0]
 
 
 def add_at_snrs(
@@ -103,11 +59,24 @@ def add_at_snrs(
 ) -> tuple[list[NDArray[Any]], list[float]]:
     """Add one noise to one speech signal at several SNRs; the speech keeps its level.
 
-    Arguments and errors are those of `mix_at_snrs`.
+    The SNR is the active speech level of the speech (ITU-T P.56) minus the long-term RMS level of the noise. The noise
+    is scaled to it.
+
+    Args:
+        speech: Shape `(time,)`, full scale at 1.0.
+        noise: Shape `(time,)`, as long as `speech`; `loop_to_length` makes it so.
+        snrs_db: SNRs in dB.
+        sampling_rate: Of both signals, in Hz.
+        speech_level: How the level of the speech is measured: `"p56"` (active level) or `"rms"` (long-term level,
+            pauses included). Or the level of `speech` in dBov, if it was measured before.
 
     Returns:
         The mixtures, each of shape `(time,)`, in single precision if both signals are, which may exceed full scale;
         and the gains of the noise in dB.
+
+    Raises:
+        ValueError: If the lengths differ, an SNR or a sample is not finite, a signal is digital silence, or
+            `speech_level` is unknown.
     """
     speech, noise = _floating(speech), _floating(noise)
     if speech.shape != noise.shape:

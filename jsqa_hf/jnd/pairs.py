@@ -44,7 +44,7 @@ class JNDPairGenerator:
     - `distortion`: name of the distortion that is varied, `chain`: names of all that were applied, joined by `+`;
     - `severity`: 2K floats, in the unit of `severity_unit`; `severity_jnd`: the same as positions on an axis on which
       one unit is one JND (`Threshold.position`), with the sign that makes it rise towards the better;
-    - `snr_db`: 2K floats, the SNR in dB as defined in `mix_at_snrs`; null where no noise was added;
+    - `snr_db`: 2K floats, the SNR in dB as defined in `add_at_snrs`; null where no noise was added;
     - `level_dbov`: 2K floats, the level of each clip as measured, in dBov;
     - `speech_id`, `speaker_id`, `noise_id`, `noise_type` (null where no noise was added);
     - `speech_offset_s`, `noise_offset_s`, `duration_s`: where the excerpts start and how long they are, in seconds;

@@ -9,7 +9,7 @@ import soxr
 from numpy.typing import NDArray
 
 from jsqa_hf.jnd.judges import JUDGES, Judge, PesqJudge, make_judge
-from jsqa_hf.jnd.mixing import mix_at_snrs
+from jsqa_hf.jnd.mixing import mix_at_snr
 
 SAMPLING_RATE = 16000
 MODULES = {"zimtohrli": "zimtohrli", "pesq": "pesq", "visqol": "visqol"}
@@ -27,7 +27,7 @@ def mixtures(snrs_db: list[float], seconds: float = 2.0) -> list[NDArray[np.floa
     time = np.arange(int(seconds * SAMPLING_RATE)) / SAMPLING_RATE
     voice = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 3 * time) > -0.2)
     noise = rng.standard_normal(time.size)
-    return [mixture.samples for mixture in mix_at_snrs(voice, noise, snrs_db, SAMPLING_RATE)]
+    return [mix_at_snr(voice, noise, snr_db, SAMPLING_RATE) for snr_db in snrs_db]
 
 
 def test_distance_grows_with_the_step_of_the_snr(judge: Judge) -> None:

@@ -10,9 +10,10 @@ from jsqa_hf.jnd import (
     SNR_THRESHOLD,
     Threshold,
     active_speech_level,
+    add_at_snrs,
+    bring_to_level,
     loop_to_length,
     mix_at_snr,
-    mix_at_snrs,
     rms_level,
 )
 
@@ -44,59 +45,60 @@ def test_mixture_has_the_snr_asked_for_and_stays_within_full_scale(
     seed: int, crest: float, snr_db: float, level_dbov: float | None, method: str
 ) -> None:
     speech, noise = signals(seed, crest=crest)
-    mixture = mix_at_snr(speech, noise, snr_db, SAMPLING_RATE, speech_level=method, level_dbov=level_dbov)
-    assert mixture.samples.dtype == np.float32
-    assert np.abs(mixture.samples).max() <= 1
-    speech_part = speech * 10 ** (mixture.gain_db / 20)
-    noise_part = mixture.samples - speech_part
+    mixtures, (noise_gain_db,) = add_at_snrs(speech, noise, [snr_db], SAMPLING_RATE, speech_level=method)
+    (samples,), (reached_dbov,), (gain_db,) = bring_to_level(mixtures, level_dbov, SAMPLING_RATE, speech_level=method)
+    assert samples.dtype == np.float32
+    assert np.abs(samples).max() <= 1
+    speech_part = speech * 10 ** (gain_db / 20)
+    noise_part = samples - speech_part
     level = active_speech_level(speech_part, SAMPLING_RATE).level_dbov if method == "p56" else rms_level(speech_part)
     assert level - rms_level(noise_part) == pytest.approx(snr_db, abs=0.05)
-    assert mixture.snr_db == snr_db
     measure = rms_level if method == "rms" else lambda part: active_speech_level(part, SAMPLING_RATE).level_dbov
-    assert mixture.level_dbov == pytest.approx(measure(mixture.samples), abs=1e-3)
-    assert rms_level(noise_part) == pytest.approx(rms_level(noise) + mixture.noise_gain_db, abs=0.05)
-    attenuated = mixture.gain_db < 0 if level_dbov is None else mixture.level_dbov < level_dbov - 1e-3
+    assert reached_dbov == pytest.approx(measure(samples), abs=1e-3)
+    assert rms_level(noise_part) == pytest.approx(rms_level(noise) + noise_gain_db + gain_db, abs=0.05)
+    attenuated = gain_db < 0 if level_dbov is None else reached_dbov < level_dbov - 1e-3
     if attenuated:
         # Just enough: the largest sample is at full scale.
-        assert np.abs(mixture.samples).max() == pytest.approx(1, abs=1e-4)
+        assert np.abs(samples).max() == pytest.approx(1, abs=1e-4)
+    mixed = mix_at_snr(speech, noise, snr_db, SAMPLING_RATE, speech_level=method, level_dbov=level_dbov)
+    assert np.array_equal(mixed, samples)
 
 
 def test_snr_of_a_mixture_does_not_depend_on_the_level_of_the_noise() -> None:
     speech, noise = signals(0)
     quiet, loud = (mix_at_snr(speech, gain * noise, 7.0) for gain in (1e-3, 10.0))
-    np.testing.assert_allclose(quiet.samples, loud.samples, atol=1e-6)
+    np.testing.assert_allclose(quiet, loud, atol=1e-6)
 
 
 def test_mixtures_sit_at_minus_26_dbov_by_default_whatever_the_snr() -> None:
     speech, noise = signals(0)
     for snr_db in (-5.0, 20.0, 40.0):
-        samples = mix_at_snr(speech, noise, snr_db).samples
+        samples = mix_at_snr(speech, noise, snr_db)
         assert active_speech_level(samples, SAMPLING_RATE).level_dbov == pytest.approx(-26.0, abs=1e-3)
 
 
 def test_without_a_level_the_speech_is_left_as_it_is() -> None:
     speech, noise = signals(3)
     speech = speech * np.float32(0.1 / np.abs(speech).max())
-    mixture = mix_at_snr(speech, noise, 20.0, level_dbov=None)
-    assert mixture.gain_db == 0
-    assert rms_level(mixture.samples - speech) == pytest.approx(
+    assert rms_level(mix_at_snr(speech, noise, 20.0, level_dbov=None) - speech) == pytest.approx(
         active_speech_level(speech, SAMPLING_RATE).level_dbov - 20.0, abs=0.01
     )
 
 
-def test_mixtures_of_one_call_have_the_same_level_even_if_one_must_be_attenuated() -> None:
+def test_clips_brought_to_a_level_have_the_same_level_even_if_one_must_be_attenuated() -> None:
     speech, noise = signals(1, crest=3)
-    mixtures = mix_at_snrs(speech, noise, [30.0, -20.0], level_dbov=-1.0)
-    assert mixtures[1].level_dbov < -1
-    assert mixtures[0].level_dbov == pytest.approx(mixtures[1].level_dbov)
-    assert max(np.abs(mixture.samples).max() for mixture in mixtures) == pytest.approx(1, abs=1e-4)
+    mixtures, _ = add_at_snrs(speech, noise, [30.0, -20.0])
+    clips, (first_dbov, second_dbov), _ = bring_to_level(mixtures, level_dbov=-1.0)
+    assert second_dbov < -1
+    assert first_dbov == pytest.approx(second_dbov)
+    assert max(np.abs(clip).max() for clip in clips) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_level_measured_before_gives_the_same_mixture() -> None:
     speech, noise = signals(2)
     level = active_speech_level(speech, SAMPLING_RATE).level_dbov
     expected = mix_at_snr(speech, noise, 5.0)
-    assert np.array_equal(mix_at_snr(speech, noise, 5.0, speech_level=level).samples, expected.samples)
+    assert np.array_equal(mix_at_snr(speech, noise, 5.0, speech_level=level), expected)
 
 
 @pytest.mark.parametrize(
