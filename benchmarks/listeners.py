@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from jsqa_hf.data.human_jnd import load_human_jnd
 from jsqa_hf.jnd.psychometric import (
-    AnswerShare,
     PsychometricCurve,
-    answer_shares,
     bootstrap_changes,
     fit_psychometric_curve,
 )
@@ -25,6 +24,23 @@ AUDIBLE_NOISE_DB = (20 * float(np.log10(0.5)), 20.0)
 HARDLY_AUDIBLE_NOISE_DB = -40.0
 NOISE_EDGES_DB = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 12.0, 20.0, 120.0)
 SHARES = (0.25, 0.5, 0.75)
+
+
+class AnswerShare(NamedTuple):
+    """Answers to changes of one size.
+
+    Attributes:
+        low, high: Bounds of the change; `low` is outside and `high` inside.
+        answers: Number of answers.
+        share: Share of the answer "different", in [0, 1].
+        interval: Wilson score interval of the share, 95 %.
+    """
+
+    low: float
+    high: float
+    answers: int
+    share: float
+    interval: tuple[float, float]
 
 
 def listener_curves(labels: str) -> dict[str, tuple[Sequence[float], Sequence[int]]]:
@@ -74,6 +90,28 @@ def describe_listeners(labels: str, plot: Path, seed: int) -> tuple[Psychometric
     results["noise"]["shares"] = [share._asdict() for share in shares]
     plot_listeners(curves["noise"], shares, plot)
     return curves["noise"], results
+
+
+def answer_shares(changes: Sequence[float], different: Sequence[int], edges: Sequence[float]) -> list[AnswerShare]:
+    """Count answers by size of the change.
+
+    Args:
+        changes: Size of each change.
+        different: 1 or True where the answer was "different", else 0.
+        edges: Increasing bounds of the bins; a change on an edge belongs to the bin below it.
+
+    Returns:
+        The bins that hold answers.
+    """
+    x, y = np.asarray(changes), np.asarray(different)
+    shares = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = y[(x > low) & (x <= high)]
+        if inside.size:
+            interval = binomtest(int(inside.sum()), inside.size).proportion_ci(method="wilson")
+            bounds = float(interval.low), float(interval.high)
+            shares.append(AnswerShare(float(low), float(high), inside.size, float(inside.mean()), bounds))
+    return shares
 
 
 def plot_listeners(curve: PsychometricCurve, shares: Sequence[AnswerShare], path: Path) -> None:

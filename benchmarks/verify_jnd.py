@@ -30,6 +30,7 @@ import numpy as np
 from listeners import describe_listeners
 from numpy.typing import NDArray
 from peers import SAMPLING_RATE
+from threshold_tables import fit_as_json, fits_as_markdown, suggestions_as_markdown
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import JNDPairGenerator, Threshold, mix_at_snr
@@ -49,12 +50,9 @@ from jsqa_hf.jnd.threshold_fit import ThresholdFit, fit_threshold
 from jsqa_hf.jnd.verification_report import (
     calibration_as_json,
     finite,
-    fit_as_json,
-    fits_as_markdown,
     plot_report,
     report_as_json,
     report_as_markdown,
-    suggestions_as_markdown,
 )
 from jsqa_hf.jnd.verify import verify
 from jsqa_hf.training import parse_arguments, run_script

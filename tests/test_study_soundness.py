@@ -199,6 +199,16 @@ def test_real_clips_in_noise_are_told_apart_by_the_noise_between_words(material:
     assert fine.summarize(rows)["ranked_rightly"]["pauses"]["mean"] == 1.0
 
 
+def test_shares_count_answers_with_wilson_intervals() -> None:
+    first, second = listeners.answer_shares([0.5, 1.0, 1.5, 2.0, 9.0], [0, 1, 1, 1, 0], edges=[0, 1, 2, 3])
+    assert (first.low, first.high, first.answers, first.share) == (0, 1, 2, 0.5)
+    # By hand: centre (n p + z^2 / 2) / (n + z^2), half width z sqrt(n p q + z^2 / 4) / (n + z^2).
+    z = 1.959964
+    half = z * np.sqrt(2 * 0.25 + z**2 / 4) / (2 + z**2)
+    assert first.interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-5)
+    assert (second.answers, second.share) == (2, 1.0)
+
+
 def test_guesses_are_taken_out_of_what_listeners_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     # A fifth calls equal clips different; of steps of 6 dB, 3 in 5 do, so that half noticed them.
     answers = {"noise, same clips twice": ([0.0] * 5, [1, 0, 0, 0, 0]), "noise": ([6.0] * 5, [1, 1, 1, 0, 0])}

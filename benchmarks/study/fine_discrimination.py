@@ -38,7 +38,6 @@ from tqdm import tqdm
 
 from jsqa_hf.comparison import load_comparer
 from jsqa_hf.jnd import SNR_THRESHOLD, Distortion
-from jsqa_hf.jnd.psychometric import answer_shares
 from jsqa_hf.jnd_scale import JNDScale
 from jsqa_hf.training import parse_arguments, run_script, write_metrics
 
@@ -236,7 +235,7 @@ def listeners_by_step(labels: str | None) -> dict[str, Any]:
     }
     if labels is None:
         return results
-    from listeners import listener_curves
+    from listeners import answer_shares, listener_curves
 
     answers = listener_curves(labels)
     guess = float(np.mean(answers["noise, same clips twice"][1]))

@@ -1,37 +1,19 @@
-"""From same/different answers of listeners to the change that they hear: shares with intervals, and a fitted curve."""
+"""From same/different answers of listeners to the change that they hear, by a fitted curve."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit, xlogy
-from scipy.stats import binomtest
 
 # Our choice: largest rate of guesses or lapses that is fitted, so that the curve rises.
 MAX_RATE = 0.4
-
-
-class AnswerShare(NamedTuple):
-    """Answers to changes of one size.
-
-    Attributes:
-        low, high: Bounds of the change; `low` is outside and `high` inside.
-        answers: Number of answers.
-        share: Share of the answer "different", in [0, 1].
-        interval: Wilson score interval of the share, 95 %.
-    """
-
-    low: float
-    high: float
-    answers: int
-    share: float
-    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -64,33 +46,6 @@ class PsychometricCurve:
         """
         core = (share - self.guess) / (1 - self.guess - self.lapse)
         return self.centre + self.width * float(logit(min(max(core, 0.0), 1.0)))
-
-
-def answer_shares(changes: Sequence[float], different: Sequence[int], edges: Sequence[float]) -> list[AnswerShare]:
-    """Count answers by size of the change.
-
-    Args:
-        changes: Size of each change.
-        different: 1 or True where the answer was "different", else 0.
-        edges: Increasing bounds of the bins; a change on an edge belongs to the bin below it.
-
-    Returns:
-        The bins that hold answers.
-
-    Raises:
-        ValueError: If the lengths differ, an answer is neither 0 nor 1, or the edges do not increase.
-    """
-    x, y = _checked_answers(changes, different)
-    if not (np.diff(edges) > 0).all():
-        raise ValueError(f"edges must increase, got {list(edges)}")
-    shares = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        inside = y[(x > low) & (x <= high)]
-        if inside.size:
-            interval = binomtest(int(inside.sum()), inside.size).proportion_ci(method="wilson")
-            bounds = float(interval.low), float(interval.high)
-            shares.append(AnswerShare(float(low), float(high), inside.size, float(inside.mean()), bounds))
-    return shares
 
 
 def fit_psychometric_curve(

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .calibration import Calibration
-from .threshold_fit import ThresholdFit
-from .thresholds import SNR_THRESHOLD, Threshold
+from .thresholds import SNR_THRESHOLD
 from .verify import VerificationReport, VerifiedBin
 
 
@@ -52,11 +51,6 @@ def calibration_as_json(calibration: Calibration) -> dict[str, Any]:
     )
 
 
-def fit_as_json(fit: ThresholdFit) -> dict[str, Any]:
-    """Fitted thresholds as JSON values; null where a step does not fit into the range."""
-    return finite(asdict(fit))
-
-
 def report_as_markdown(report: VerificationReport, severity_bins: int = 3) -> str:
     """The report as a Markdown table, one line per distortion, kind and bin of severity."""
     rows = [_bin_cells(bin_, report) for bin_ in report.bins(severity_bins)]
@@ -76,38 +70,6 @@ def report_as_markdown(report: VerificationReport, severity_bins: int = 3) -> st
     for distortion, entry in report_as_json(report)["refusals"].items():
         lines.append(f"\nNot judged: {entry['pairs']} pairs of {_cell(distortion)} ({_cell(entry['reason'])}).")
     return "\n".join(lines) + "\n"
-
-
-def fits_as_markdown(fits: Sequence[ThresholdFit]) -> str:
-    """Fitted steps as a Markdown table, one line per distortion and start."""
-    rows = [
-        [
-            fit.distortion,
-            f"{step.severity:.4g} {fit.threshold.unit}".rstrip(),
-            _step(step.just_noticeable, step.just_noticeable_interval, fit.threshold),
-            _step(step.clearly_different, step.clearly_different_interval, fit.threshold),
-        ]
-        for fit in fits
-        for step in fit.steps
-    ]
-    header = ["distortion", "from", "as large as 3 dB of SNR", "as large as 8 dB of SNR"]
-    return markdown_table(header, rows) + "\n"
-
-
-def suggestions_as_markdown(fits: Sequence[ThresholdFit]) -> str:
-    """Steps that the distortions have and those that the judge suggests, as a Markdown table."""
-    rows = [
-        [
-            fit.distortion,
-            *(_step(step, None, fit.threshold) for step in (fit.threshold.just_noticeable, fit.just_noticeable)),
-            *(_step(step, None, fit.threshold) for step in (fit.threshold.clearly_different, fit.clearly_different)),
-            _knots(fit.threshold.growth),
-            _knots(fit.growth),
-        ]
-        for fit in fits
-    ]
-    header = ["distortion", "JND", "JND, judge", "clear", "clear, judge", "growth", "growth, judge"]
-    return markdown_table(header, rows) + "\n"
 
 
 def plot_report(report: VerificationReport, path: str | Path) -> None:
@@ -183,19 +145,6 @@ def _bin_cells(bin_: VerifiedBin, report: VerificationReport) -> list[str]:
         f"{bin_.clear:.0%}",
     ]
     return cells if bin_.listeners is None else [*cells, f"{bin_.listeners:.0%}"]
-
-
-def _step(step: float, interval: tuple[float, float] | None, threshold: Threshold) -> str:
-    if math.isinf(step):
-        return "beyond the range"
-    size = f"× {step:.3g}" if threshold.scale == "log" else f"{step:.3g} {threshold.unit}".rstrip()
-    if interval is None:
-        return size
-    return f"{size} ({' to '.join('beyond' if math.isinf(bound) else f'{bound:.3g}' for bound in interval)})"
-
-
-def _knots(growth: Sequence[tuple[float, float]]) -> str:
-    return ", ".join(f"{value:.4g}→{equivalent:.4g}" for value, equivalent in growth) or "none"
 
 
 def _cell(text: str) -> str:

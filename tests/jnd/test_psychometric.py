@@ -6,23 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jsqa_hf.jnd.psychometric import PsychometricCurve, answer_shares, bootstrap_changes, fit_psychometric_curve
+from jsqa_hf.jnd.psychometric import PsychometricCurve, bootstrap_changes, fit_psychometric_curve
 
 
 def answers(curve: PsychometricCurve, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     changes = rng.uniform(0, 20, size=curve.answers)
     return changes, (rng.random(curve.answers) < curve.probability(changes)).astype(np.int64)
-
-
-def test_shares_count_answers_with_wilson_intervals() -> None:
-    first, second = answer_shares([0.5, 1.0, 1.5, 2.0, 9.0], [0, 1, 1, 1, 0], edges=[0, 1, 2, 3])
-    assert (first.low, first.high, first.answers, first.share) == (0, 1, 2, 0.5)
-    # By hand: centre (n p + z^2 / 2) / (n + z^2), half width z sqrt(n p q + z^2 / 4) / (n + z^2).
-    z = 1.959964
-    half = z * np.sqrt(2 * 0.25 + z**2 / 4) / (2 + z**2)
-    assert first.interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-5)
-    assert (second.answers, second.share) == (2, 1.0)
 
 
 @settings(deadline=None, max_examples=5)
@@ -81,10 +71,8 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="one answer per change"):
         fit_psychometric_curve([1.0, 2.0], [1])
     with pytest.raises(ValueError, match="0 .same. or 1"):
-        answer_shares([1.0], [2], edges=[0, 1])
+        fit_psychometric_curve([1.0, 2.0], [0, 2])
     with pytest.raises(ValueError, match="both answers"):
         fit_psychometric_curve([1.0, 2.0], [1, 1])
     with pytest.raises(ValueError, match="guess and lapse"):
         fit_psychometric_curve([1.0, 2.0], [0, 1], guess=0.7)
-    with pytest.raises(ValueError, match="edges must increase"):
-        answer_shares([1.0], [1], edges=[1, 0])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threshold_tables import fit_as_json, fits_as_markdown, suggestions_as_markdown
 
 from jsqa_hf.jnd import Threshold
 from jsqa_hf.jnd.calibration import Calibration
@@ -13,7 +14,6 @@ from jsqa_hf.jnd.distortions import Distorted, Distortion, Draw, Stage
 from jsqa_hf.jnd.judges import Judge
 from jsqa_hf.jnd.levels import rms_level
 from jsqa_hf.jnd.threshold_fit import fit_threshold
-from jsqa_hf.jnd.verification_report import fit_as_json, fits_as_markdown, suggestions_as_markdown
 
 SAMPLING_RATE = 16000
 # The judge finds a step of the SNR by s dB as large as s / 3 dB of level: 1 dB is just noticeable, 8/3 dB is clear.
