@@ -249,13 +249,23 @@ class JSQAConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if not isinstance(self.hubert_config, HubertConfig):
             return
-        self._of_backbone = [name for name in ("initializer_range", "level_windows") if getattr(self, name) is None]
-        if self.initializer_range is None:
-            self.initializer_range = self.hubert_config.initializer_range
-        if self.level_windows is None:
-            hop = self.hubert_config.inputs_to_logits_ratio
-            # 160 samples are 10 ms at 16 kHz.
-            self.level_windows = hop // 160 if hop % 160 == 0 else 1
+        of_backbone = self._values_of_backbone()
+        # A saved file no longer tells what was left to the backbone.
+        saved = "model_type" in kwargs
+        self._of_backbone = [
+            name
+            for name, value in of_backbone.items()
+            if getattr(self, name) is None or (saved and getattr(self, name) == value)
+        ]
+        for name in self._of_backbone:
+            setattr(self, name, of_backbone[name])
+
+    def _values_of_backbone(self) -> dict[str, Any]:
+        """What the backbone gives where `None` leaves it to it."""
+        hop = self.hubert_config.inputs_to_logits_ratio
+        # 160 samples are 10 ms at 16 kHz.
+        level_windows = hop // 160 if hop % 160 == 0 else 1
+        return {"initializer_range": self.hubert_config.initializer_range, "level_windows": level_windows}
 
     def to_dict(self) -> dict[str, Any]:
         """All values, as a checkpoint holds them."""
@@ -266,8 +276,16 @@ class JSQAConfig(PreTrainedConfig):
         return values
 
     def with_backbone(self, hubert_config: HubertConfig) -> "JSQAConfig":
-        """The same settings around another backbone, from which those come that were left to it as `None`."""
-        values = {name: value for name, value in self.to_diff_dict().items() if name not in self._of_backbone}
+        """The same settings around another backbone, from which those come that were left to it as `None`.
+
+        Of a configuration that was loaded, these are those that are as its own backbone gives them.
+        """
+        of_backbone = self._values_of_backbone()
+        values = {
+            name: value
+            for name, value in self.to_diff_dict().items()
+            if name != "model_type" and (name not in self._of_backbone or value != of_backbone[name])
+        }
         return type(self)(**{**values, "hubert_config": hubert_config})
 
     @classmethod

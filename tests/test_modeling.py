@@ -369,6 +369,21 @@ def test_from_backbone_takes_from_the_backbone_what_the_config_leaves_to_it():
     assert JSQAModel.from_backbone(hubert, JSQAConfig(initializer_range=0.1)).config.initializer_range == 0.1
 
 
+def test_from_backbone_takes_the_same_from_it_with_a_config_that_was_saved_and_loaded(tmp_path):
+    hubert = HubertModel(small_config().hubert_config)
+    fresh = JSQAConfig(mos_output_names=["mos", "noisiness"])
+    fresh.save_pretrained(tmp_path)
+    loaded = JSQAConfig.from_pretrained(tmp_path)
+    expected = JSQAModel.from_backbone(hubert, fresh).config.to_diff_dict()
+    assert expected["level_windows"] != fresh.level_windows
+    for config in (loaded, copy.deepcopy(loaded), JSQAConfig.from_dict(fresh.to_dict())):
+        assert JSQAModel.from_backbone(hubert, config).config.to_diff_dict() == expected
+    # What is set afterwards is said, too.
+    for config in (fresh, loaded):
+        config.level_windows = 1
+        assert JSQAModel.from_backbone(hubert, config).config.level_windows == 1
+
+
 def test_from_backbone_keeps_how_the_backbone_attends(tmp_path):
     HubertModel(small_config().hubert_config).save_pretrained(tmp_path)
     backbone = HubertModel.from_pretrained(tmp_path, attn_implementation="eager")
