@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import HubertModel, PreTrainedModel
+from transformers import HubertConfig, HubertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.masking_utils import create_bidirectional_mask
@@ -251,6 +251,26 @@ class JSQAPooling(nn.Module):
         return torch.cat([mean, (variance + 1e-6).sqrt()], dim=-1).to(frames.dtype)
 
 
+def _load_hubert(checkpoint: str | os.PathLike[str], **kwargs: Any) -> HubertModel:
+    """Load a HuBERT that has all weights; transformers would only warn, and go on with random ones."""
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(
+            f"the backbone must be a HubertModel, or the path or Hub id of a HuBERT, but is a "
+            f"{type(checkpoint).__name__}"
+        )
+    model_type = HubertConfig.get_config_dict(checkpoint, **kwargs)[0].get("model_type")
+    if model_type != HubertConfig.model_type:
+        hint = "; `from_pretrained` loads a JSQA model" if model_type == JSQAConfig.model_type else ""
+        raise ValueError(f"{checkpoint}: is a model of type {model_type!r}, but the backbone must be a HuBERT{hint}")
+    loaded: Any = HubertModel.from_pretrained(checkpoint, output_loading_info=True, **kwargs)
+    model, report = loaded
+    # SpecAugment alone has this one, and some checkpoints were saved without it.
+    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if missing:
+        raise ValueError(f"{checkpoint}: lacks {len(missing)} weights of a HuBERT, such as {missing[0]}")
+    return model  # type: ignore[no-any-return]
+
+
 class JSQAModel(JSQAPreTrainedModel):
     """HuBERT with the level of the signal given back to it, a mix of its layers, and pooling to one embedding.
 
@@ -289,7 +309,7 @@ class JSQAModel(JSQAPreTrainedModel):
         """Start from a pretrained HuBERT.
 
         Args:
-            backbone: a `HubertModel`, or the path or Hub id of one, such as `facebook/hubert-base-ls960`.
+            backbone: a `HubertModel`, or the path or Hub id of a HuBERT, such as `facebook/hubert-base-ls960`.
             config: JSQA settings; its `hubert_config` is replaced by the backbone's. Defaults to `JSQAConfig()`.
             kwargs: passed to `HubertModel.from_pretrained` (`revision`, `token`, `dtype`, `attn_implementation`, ...).
 
@@ -297,9 +317,14 @@ class JSQAModel(JSQAPreTrainedModel):
             A model whose first forward pass sees exactly the pretrained features: the level projection starts at 0.
             SpecAugment, LayerDrop and dropout, on by default in HuBERT, are switched off, whatever `kwargs` say. The
             `hubert_config` of the model switches them on again; SpecAugment then has the pretrained embedding, fixed.
+
+        Raises:
+            TypeError: for a model that is no `HubertModel`.
+            OSError: there is no such checkpoint.
+            ValueError: the checkpoint is of another type than `hubert`, or lacks weights.
         """
         if not isinstance(backbone, HubertModel):
-            backbone = HubertModel.from_pretrained(backbone, **kwargs)
+            backbone = _load_hubert(backbone, **kwargs)
         hubert_config = copy.deepcopy(backbone.config)
         hubert_config.apply_spec_augment = False
         for name in ("layerdrop", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"):

@@ -9,8 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import SAMPLING_RATE, small_config
-from transformers import HubertModel, Trainer, TrainingArguments
+from safetensors.torch import load_file, save_file
+from small import SAMPLING_RATE, SMALL_HUBERT, small_config
+from transformers import (
+    BertConfig,
+    BertModel,
+    HubertForCTC,
+    HubertModel,
+    Trainer,
+    TrainingArguments,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
 
 from jsqa_hf import (
     JSQAConfig,
@@ -382,6 +394,42 @@ def test_from_backbone_takes_the_same_from_it_with_a_config_that_was_saved_and_l
     for config in (fresh, loaded):
         config.level_windows = 1
         assert JSQAModel.from_backbone(hubert, config).config.level_windows == 1
+
+
+@pytest.mark.parametrize(
+    ("model_class", "config_class"),
+    [(WavLMModel, WavLMConfig), (Wav2Vec2Model, Wav2Vec2Config), (BertModel, BertConfig), (JSQAModel, None)],
+)
+def test_from_backbone_refuses_models_of_other_types(tmp_path, model_class, config_class):
+    config = small_config() if config_class is None else config_class(**SMALL_HUBERT)
+    model = model_class(config)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}: is a model of type '{config.model_type}'.*HuBERT"):
+        JSQAModel.from_backbone(tmp_path)
+    with pytest.raises(TypeError, match=rf"HubertModel.*is a {model_class.__name__}"):
+        JSQAModel.from_backbone(model)
+
+
+def test_from_backbone_refuses_a_hubert_without_all_of_its_weights(tmp_path):
+    hubert = HubertModel(small_config(hubert={"mask_time_prob": 0.3}).hubert_config)
+    hubert.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    # Saved without SpecAugment, of which the model makes no use.
+    del weights["masked_spec_embed"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    JSQAModel.from_backbone(tmp_path)
+    names = [name for name in weights if name.startswith("encoder.layers.1.")]
+    save_file({name: weights[name] for name in weights if name not in names}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}: lacks {len(names)} weights .* encoder.layers.1"):
+        JSQAModel.from_backbone(tmp_path)
+
+
+def test_from_backbone_takes_a_hubert_with_a_head(tmp_path):
+    model = HubertForCTC(small_config().hubert_config)
+    model.save_pretrained(tmp_path)
+    taken = JSQAModel.from_backbone(tmp_path).hubert.state_dict()
+    for name, values in model.hubert.state_dict().items():
+        assert torch.equal(taken[name], values)
 
 
 def test_from_backbone_keeps_how_the_backbone_attends(tmp_path):

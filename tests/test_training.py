@@ -23,6 +23,7 @@ import torch
 from runs import COMMON, RATE, SCRIPTS, environment, finetuning, pretraining, write_corpus
 from safetensors.torch import load_file
 from small import SMALL_HUBERT, small_config
+from transformers import WavLMConfig, WavLMModel
 
 from jsqa_hf import (
     JSQAConfig,
@@ -383,6 +384,21 @@ def test_the_scripts_run_under_a_launcher(launcher, corpus, tmp_path):
     done = subprocess.run([*command, *arguments], env=environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "options"),
+    [
+        (pretrain_contrastive, pretrain_contrastive.PretrainingArguments, ["--backbone={}"]),
+        (finetune_mos, finetune_mos.FinetuningArguments, ["--model={}", "--ratings="]),
+        (finetune_mos, finetune_mos.FinetuningArguments, ["--model={}", "--ratings=", "--from_scratch=true"]),
+    ],
+)
+def test_a_start_that_is_neither_of_jsqa_nor_a_hubert_is_refused(script, arguments, options, tmp_path):
+    WavLMModel(WavLMConfig(**SMALL_HUBERT)).save_pretrained(tmp_path)
+    (args,) = parse_arguments((arguments,), [option.format(tmp_path) for option in options])
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}: is a model of type 'wavlm'.*HuBERT"):
+        script.build_model(args)
 
 
 def test_a_model_saved_in_half_precision_is_pretrained_in_single(corpus, tmp_path):

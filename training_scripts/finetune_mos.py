@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, EarlyStoppingCallback, HubertConfig, TrainerCallback, TrainingArguments, set_seed
+from transformers import AutoConfig, EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
 from jsqa_hf.data import load_mos, parse_mos_source, with_labels
@@ -165,7 +165,7 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
         return JSQAForMOSRegression(preset(**head))
     # Whatever precision it was saved in: in half precision the optimiser makes NaN of the weights.
     config = AutoConfig.from_pretrained(args.model)
-    if isinstance(config, HubertConfig):
+    if not isinstance(config, JSQAConfig):
         base = JSQAModel.from_backbone(args.model, JSQAConfig(**head), dtype=torch.float32)
         model = JSQAForMOSRegression(base.config)
         if not args.from_scratch:
