@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from ladders import ladder_rows
 from small import SAMPLING_RATE, small_config
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
@@ -30,7 +30,7 @@ EXTRACTOR = JSQAFeatureExtractor()
 def arguments(folder: Path, **options: Any) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
-        max_steps=2,
+        max_steps=options.pop("max_steps", 2),
         save_strategy=options.pop("save_strategy", "no"),
         use_cpu=True,
         report_to="none",
@@ -83,10 +83,10 @@ def rated_rows(count: int, lowest: float = 1.0) -> list[dict[str, Any]]:
     return rows
 
 
-def mos_trainer(folder: Path, model: Any = None, **options: Any) -> MOSTrainer:
+def mos_trainer(folder: Path, model: Any = None, settings: dict[str, Any] | None = None, **options: Any) -> MOSTrainer:
     return MOSTrainer(
         model=small_model() if model is None else model,
-        args=arguments(folder, remove_unused_columns=False),
+        args=arguments(folder, **{"remove_unused_columns": False, **(settings or {})}),
         data_collator=options.pop("data_collator", MOSCollator(EXTRACTOR)),
         processing_class=EXTRACTOR,
         **options,
@@ -193,6 +193,51 @@ def test_outputs_can_be_left_out(tmp_path: Path, method: str) -> None:
     trainer = mos_trainer(tmp_path, compute_metrics=lambda prediction: seen.append(prediction.predictions) or {})
     getattr(trainer, method)(rated_rows(4), ignore_keys=["variances", "embeddings"])
     assert [part.shape for part in seen] == [(4, 1)]
+
+
+class Overflow(TrainerCallback):
+    """Makes the third step so large that no weight is finite after it."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            for group in kwargs["optimizer"].param_groups:
+                group["lr"] = 1e38
+
+
+@pytest.mark.parametrize(
+    ("save_strategy", "last_step", "kept", "told"),
+    [
+        ("steps", 3, ["checkpoint-2"], r"last good checkpoint is \S+/checkpoint-2\."),
+        ("epoch", 3, ["checkpoint-2"], r"last good checkpoint is \S+/checkpoint-2\."),
+        ("no", 4, [], "has no checkpoint"),
+    ],
+)
+def test_weights_that_are_no_longer_finite_end_the_run_and_leave_the_last_good_checkpoint(
+    tmp_path: Path, save_strategy: str, last_step: int, kept: list[str], told: str
+) -> None:
+    settings = {
+        "max_steps": 4,
+        "per_device_train_batch_size": 4,
+        "save_strategy": save_strategy,
+        "save_steps": 1,
+        "save_total_limit": 1,
+        "lr_scheduler_type": "constant",
+    }
+    rows, seen = rated_rows(4), []
+    trainer = mos_trainer(
+        tmp_path,
+        None,
+        settings,
+        train_dataset=rows,
+        eval_dataset=rows,
+        compute_metrics=lambda prediction: seen.append(prediction) or {},
+        callbacks=[Overflow()],
+    )
+    with pytest.raises(ValueError, match=rf"after step {last_step}, .* NaN or infinite.* {told}.*--learning_rate"):
+        run_training(trainer, trainer.args)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == kept
+    assert not (tmp_path / "model.safetensors").exists() and not seen
+    assert json.loads((tmp_path / "run.json").read_text())["starts"][-1]["status"] == "failed"
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

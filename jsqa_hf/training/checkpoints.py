@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from transformers.utils import logging
@@ -26,6 +27,7 @@ class CheckpointSealer(TrainerCallback):
 
     `Trainer` writes a checkpoint in place, so a run that is killed meanwhile leaves a folder that looks like one. It
     also removes the older ones before it is known that the new one is whole; hence this callback does that instead.
+    It also ends a run before weights that are not finite are evaluated or saved, see [`refuse_lost_weights`].
 
     Args:
         save_total_limit: how many checkpoints to keep; None: all. `Trainer` must not be given it.
@@ -33,6 +35,20 @@ class CheckpointSealer(TrainerCallback):
 
     def __init__(self, save_total_limit: int | None) -> None:
         self.save_total_limit = save_total_limit
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Before an evaluation or a checkpoint, look at the weights."""
+        if control.should_evaluate or control.should_save:
+            refuse_lost_weights(model, args, state.global_step)
+
+    on_epoch_end = on_step_end
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """List the files, then remove the oldest checkpoints beyond the limit."""
@@ -50,6 +66,31 @@ class CheckpointSealer(TrainerCallback):
 def checkpoint_folder(args: TrainingArguments, step: int) -> Path:
     """Where `Trainer` saves the state after a step."""
     return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+
+def refuse_lost_weights(model: nn.Module | None, args: TrainingArguments, step: int) -> None:
+    """Refuse weights that are not finite: none of the steps that follow makes numbers of them again.
+
+    Args:
+        model: those of its weights that are trained are looked at.
+        args: of the run.
+        step: the optimizer step after which this is asked.
+
+    Raises:
+        ValueError: names a weight, the step, and the last checkpoint.
+    """
+    assert model is not None
+    trained = {name: values for name, values in model.named_parameters() if values.requires_grad}
+    lost = [name for name, values in trained.items() if not values.isfinite().all()]
+    if not lost:
+        return
+    whole = [folder for folder in _checkpoints(Path(str(args.output_dir))) if (folder / MANIFEST_NAME).is_file()]
+    kept = f"the last good checkpoint is {whole[0]}" if whole else f"{args.output_dir} has no checkpoint from before"
+    raise ValueError(
+        f"after step {step}, {len(lost)} of {len(trained)} weights are NaN or infinite, such as {lost[0]}, and are "
+        f"not saved; {kept}. Start anew in another --output_dir with a lower --learning_rate, as a checkpoint brings "
+        "its own"
+    )
 
 
 def write_manifest(folder: Path, step: int, processes: int) -> None:
@@ -115,8 +156,7 @@ def find_checkpoint(args: TrainingArguments) -> Path | None:
 
 
 def _newest_whole(output: Path, processes: int) -> str | None:
-    folders = [path for path in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.is_dir() and _step(path) is not None]
-    for folder in sorted(folders, key=lambda path: _step(path) or 0, reverse=True):
+    for folder in _checkpoints(output):
         reason = why_incomplete(folder)
         if reason is None:
             written_by = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))["processes"]
@@ -131,6 +171,12 @@ def _newest_whole(output: Path, processes: int) -> str | None:
         folder.rename(aside)
         logger.warning(f"{folder} is not used ({reason}) and now called {aside.name}")
     return None
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """The folders of checkpoints, whole or not, the newest first."""
+    folders = [path for path in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.is_dir() and _step(path) is not None]
+    return sorted(folders, key=lambda path: _step(path) or 0, reverse=True)
 
 
 def _step(folder: Path) -> int | None:

@@ -19,7 +19,7 @@ from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from ..evaluation import write_json
 from ..metrics import mos_metrics
-from .checkpoints import CheckpointSealer, checkpoint_folder, find_checkpoint, why_incomplete
+from .checkpoints import CheckpointSealer, checkpoint_folder, find_checkpoint, refuse_lost_weights, why_incomplete
 from .hub_trainer import HubTrainer
 from .mos import MOSTrainer
 from .record import RunRecord
@@ -68,6 +68,7 @@ def run_training(
     Raises:
         SystemExit: after a signal, with 143 for SIGTERM and 130 for SIGINT.
         OSError: if a checkpoint can't be written; those before it are left as they were.
+        ValueError: if weights are no longer finite when they are to be evaluated or saved; likewise.
     """
     checkpoint = args.resume_from_checkpoint or find_checkpoint(args)
     record = RunRecord(
@@ -95,6 +96,7 @@ def run_training(
         if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
             record.end(f"stopped by {stop.name}", last_step=trainer.state.global_step)
             raise SystemExit(stop.exit_code)
+        refuse_lost_weights(trainer.model, args, trainer.state.global_step)
         # As they were given, for whoever reads them beside the model.
         args.save_total_limit, args.eval_on_start = save_total_limit, initial
         if before_saving is not None:
