@@ -14,6 +14,7 @@ import soundfile
 import torch
 from huggingface_hub import ModelCard
 from ladders import ladder_rows
+from safetensors.torch import load_file
 from small import SAMPLING_RATE, small_config
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -238,6 +239,28 @@ def test_weights_that_are_no_longer_finite_end_the_run_and_leave_the_last_good_c
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == kept
     assert not (tmp_path / "model.safetensors").exists() and not seen
     assert json.loads((tmp_path / "run.json").read_text())["starts"][-1]["status"] == "failed"
+
+
+def test_an_evaluation_in_half_precision_leaves_the_weights_that_are_saved(tmp_path: Path) -> None:
+    rows = rated_rows(2)
+    trainer = mos_trainer(tmp_path, None, {"bf16_full_eval": True}, train_dataset=rows, eval_dataset=rows)
+    assert "eval_loss" in run_training(trainer, trainer.args)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert {values.dtype for values in weights.values()} == {torch.float32}
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("word", [True, "true"])
+def test_to_resume_from_a_checkpoint_without_naming_one_is_what_is_done_anyway(
+    tmp_path: Path, word: bool | str
+) -> None:
+    for steps in (1, 2):
+        settings = {"max_steps": steps, "save_strategy": "steps", "save_steps": 1, "resume_from_checkpoint": word}
+        trainer = mos_trainer(tmp_path, None, settings, train_dataset=rated_rows(4))
+        run_training(trainer, trainer.args)
+    starts = json.loads((tmp_path / "run.json").read_text())["starts"]
+    assert [start["status"] for start in starts] == ["finished", "finished"]
+    assert starts[-1]["resumed_from"].endswith("checkpoint-1")
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

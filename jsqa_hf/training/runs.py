@@ -58,9 +58,10 @@ def run_training(
 
     Args:
         trainer: built with `args`.
-        args: `resume_from_checkpoint` names another checkpoint to go on from, which is then trusted.
+        args: `resume_from_checkpoint` names another checkpoint to go on from, which is then trusted; True is what is
+            done anyway.
         arguments: further dataclasses of arguments, for the record.
-        before_saving: called when all steps are done, before the model is evaluated and saved; not after a signal.
+        before_saving: called when all steps are done, before the model is saved and evaluated; not after a signal.
 
     Returns:
         All metrics, also in `metrics.json` in the output folder.
@@ -70,7 +71,9 @@ def run_training(
         OSError: if a checkpoint can't be written; those before it are left as they were.
         ValueError: if weights are no longer finite when they are to be evaluated or saved; likewise.
     """
-    checkpoint = args.resume_from_checkpoint or find_checkpoint(args)
+    # A bool is what `Trainer` takes besides; on the command line it is a word.
+    named = str(args.resume_from_checkpoint or True).lower() != "true"
+    checkpoint = args.resume_from_checkpoint if named else find_checkpoint(args)
     record = RunRecord(
         args,
         arguments,
@@ -134,7 +137,7 @@ def _train(trainer: Trainer, args: TrainingArguments, checkpoint: Path | str | N
 
 
 def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], initial: bool) -> None:
-    """Evaluate the trained model; write it, the state of the run, and the metrics, which this adds to.
+    """Write the trained model, evaluate it, and write the state of the run and the metrics, which this adds to.
 
     `initial`: whether the first evaluation was before the first step.
     """
@@ -142,12 +145,11 @@ def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], 
     # There is none where `dataloader_drop_last` leaves no whole batch to evaluate on.
     if initial and evaluations:
         metrics["initial_eval_loss"] = evaluations[0]
-    try:
-        if trainer.eval_dataset is not None:
-            metrics |= trainer.evaluate()
-    finally:
-        # What was learned outlives an evaluation that fails.
-        trainer.save_model()
+    # First: what was learned outlives an evaluation that fails, and one in half precision (`bf16_full_eval`) converts
+    # the model.
+    trainer.save_model()
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
     trainer.save_state()
     if trainer.is_world_process_zero():
         write_metrics(Path(str(args.output_dir)) / "metrics.json", metrics)
