@@ -108,13 +108,15 @@ def vote_weights(votes: Tensor, votes_of_half_weight: float) -> Tensor:
     \(n / (n + \sigma^2 / \tau^2)\).
 
     Args:
-        votes: numbers of votes, above 0; NaN where it is not known, which weighs 1.
+        votes: numbers of votes, 0 or above; NaN where it is not known, which weighs 1.
         votes_of_half_weight: \(\sigma^2 / \tau^2\).
 
     Returns:
-        As `votes`, in (0, 1].
+        As `votes`, from 0, for a clip that nobody voted on, to 1.
     """
-    return torch.where(votes.isnan(), torch.ones_like(votes), votes / (votes + votes_of_half_weight))
+    weights = torch.where(votes.isnan(), torch.ones_like(votes), votes / (votes + votes_of_half_weight))
+    # No votes are none, also where a single one has the full weight.
+    return torch.where(votes == 0, torch.zeros_like(votes), weights)
 
 
 __all__ = ["concordance_loss", "mos_loss", "rank_loss", "vote_weights"]

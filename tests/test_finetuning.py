@@ -353,6 +353,9 @@ class TestCollator:
         ]
         batch = MOSCollator(JSQAFeatureExtractor(), votes_of_half_weight=4.0)(rows)
         assert batch["clip_weights"].tolist() == pytest.approx([0.5, 0.75, 1.0])
+        for half in (0.0, 4.0):
+            none = MOSCollator(JSQAFeatureExtractor(), votes_of_half_weight=half)([rows[0] | {"n_votes": 0}])
+            assert none["clip_weights"].tolist() == [0.0]
         assert batch["corpus_ids"].tolist() == [1, 1, 1]
 
     @pytest.mark.parametrize("options", [{"crop": "end"}, {"max_duration_s": 0.0}, {"votes_of_half_weight": -1.0}])

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -20,8 +21,18 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.training import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer, run_training
+from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
+from jsqa_hf.metrics import mos_metrics
+from jsqa_hf.training import (
+    ContrastiveCollator,
+    ContrastiveTrainer,
+    HeadFirst,
+    LadderedMOSCollator,
+    MOSCollator,
+    MOSTrainer,
+    compute_mos_metrics,
+    run_training,
+)
 from jsqa_hf.training.hub import files_to_push
 from jsqa_hf.training.predictions import predict
 
@@ -194,6 +205,95 @@ def test_outputs_can_be_left_out(tmp_path: Path, method: str) -> None:
     trainer = mos_trainer(tmp_path, compute_metrics=lambda prediction: seen.append(prediction.predictions) or {})
     getattr(trainer, method)(rated_rows(4), ignore_keys=["variances", "embeddings"])
     assert [part.shape for part in seen] == [(4, 1)]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("left_out", [[], ["variances", "embeddings"]])
+def test_the_metrics_are_the_same_with_outputs_left_out_and_batches_one_by_one(
+    tmp_path: Path, left_out: list[str], joined: bool
+) -> None:
+    rows = rated_rows(5)
+    settings = {"eval_do_concat_batches": joined, "per_device_eval_batch_size": 2}
+    trainer = mos_trainer(tmp_path, None, settings, compute_metrics=compute_mos_metrics(["mos"]))
+    metrics = trainer.evaluate(rows, ignore_keys=left_out)  # type: ignore[arg-type]
+    expected = mos_metrics(predict(trainer.model, rows, MOSCollator(EXTRACTOR)).scores[:, 0], [1, 1.1, 1.2, 1.3, 1.4])  # type: ignore[arg-type]
+    assert {name: metrics[f"eval_{name}"] for name in expected} == pytest.approx(expected, rel=1e-3)
+
+
+def test_ratings_may_be_plain_numbers(tmp_path: Path) -> None:
+    lists = rated_rows(6)
+    numbers = [{**row, "labels": row["labels"][0]} for row in lists]
+    batches = [MOSCollator(EXTRACTOR)(rows) for rows in (lists, numbers)]
+    torch.testing.assert_close(batches[1], batches[0])
+    plain = [
+        {"input_values": clip, "labels": row["labels"]}
+        for clip, row in zip(batches[0]["input_values"], numbers, strict=True)
+    ]
+    results = []
+    for rows, collator in ((lists, MOSCollator(EXTRACTOR)), (plain, None)):
+        trainer = mos_trainer(tmp_path, data_collator=collator, compute_metrics=compute_mos_metrics(["mos"]))
+        metrics = trainer.evaluate(rows)  # type: ignore[arg-type]
+        results.append({name: metrics[f"eval_{name}"] for name in ("loss", "rmse", "pcc")})
+        assert [part.shape for part in trainer._predictions[""]] == [(6, 1)] * 3
+    assert results[1] == pytest.approx(results[0])
+
+
+def test_clips_without_ratings_are_predicted(tmp_path: Path) -> None:
+    rows = [{name: value for name, value in row.items() if name != "labels"} for row in rated_rows(3)]
+    prediction = mos_trainer(tmp_path).predict(rows)  # type: ignore[arg-type]
+    assert prediction.predictions[0].shape == (3, 1) and prediction.label_ids is None
+
+
+def test_clips_may_be_decoded(tmp_path: Path) -> None:
+    rows = rated_rows(3)
+    decoded = []
+    for row in rows:
+        samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]))
+        decoded.append({**row, "audio": {"array": np.stack([samples, samples], axis=1), "sampling_rate": rate}})
+    collate = MOSCollator(EXTRACTOR, 0.3)
+    torch.testing.assert_close(collate(decoded), collate(rows))
+
+
+@pytest.mark.parametrize("of_list", [True, False])
+def test_trainers_take_the_default_arguments_and_any_dataset(tmp_path: Path, of_list: bool) -> None:
+    rated = [{**row, "length": 8000 + index} for index, row in enumerate(rated_rows(4))]
+    ladders = [{**row, "clips": [list(clip) for clip in row["clips"]]} for row in ladder_rows(4, clips=True)]
+    rated, ladders = (rows if of_list else datasets.Dataset.from_list(rows) for rows in (rated, ladders))
+    trainers = [
+        MOSTrainer(
+            small_model(),
+            arguments(tmp_path, train_sampling_strategy="group_by_length"),
+            data_collator=MOSCollator(EXTRACTOR),
+            train_dataset=rated,
+        ),
+        ContrastiveTrainer(
+            JSQAForContrastivePretraining(small_config()),
+            arguments(tmp_path),
+            data_collator=ContrastiveCollator(EXTRACTOR),
+            train_dataset=ladders,
+        ),
+    ]
+    for trainer in trainers:
+        trainer.train()
+        assert trainer.state.global_step == 2
+
+
+def test_a_search_for_hyperparameters_goes_by_the_loss_and_not_by_the_samples_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objectives: list[Any] = []
+    monkeypatch.setattr(
+        Trainer, "hyperparameter_search", lambda self, space, objective, **_: objectives.append(objective)
+    )
+    rows = rated_rows(2)
+    trainer = mos_trainer(tmp_path, None, {"include_num_input_tokens_seen": "non_padding"}, train_dataset=rows)
+    trainer.hyperparameter_search(n_trials=1)
+    trainer.hyperparameter_search(compute_objective=max, n_trials=1)
+    trainer.train()
+    metrics = trainer.evaluate(rows)  # type: ignore[arg-type]
+    assert metrics["num_input_tokens_seen"] > 0
+    assert objectives[0](metrics) == metrics["eval_loss"]
+    assert objectives[1] is max
 
 
 class Overflow(TrainerCallback):

@@ -345,7 +345,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Fine-tune; returns the metrics."""
     args, card, training_args = parse_arguments((FinetuningArguments, CardArguments, RunArguments), argv)
     prepare_push(training_args)
-    training_args.remove_unused_columns = False
     train = load_ratings(args.ratings, args.split, args, args.score_ranges, to_train_on=True)
     check_rated(train, args.outputs, args.corpus_offsets)
     evaluation = None

@@ -212,7 +212,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Pretrain; returns the metrics."""
     args, card, training_args = parse_arguments((PretrainingArguments, CardArguments, RunArguments), argv)
     prepare_push(training_args)
-    training_args.remove_unused_columns = False
     feature_extractor = JSQAFeatureExtractor()
     # The weights are drawn here; Trainer seeds too late for that.
     set_seed(training_args.seed)

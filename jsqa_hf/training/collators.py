@@ -12,10 +12,16 @@ import torch
 
 from ..audio import decode_audio
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
+from ..waveforms import to_mono
 
 
 def decode_column_value(audio: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """One value of an `Audio(decode=False)` column → samples (channels, time) float32 and sampling rate in Hz."""
+    """One value of an `Audio(decode=False)` column → samples (channels, time) float32 and sampling rate in Hz.
+
+    A decoded one, with `array` and `sampling_rate`, becomes mono, see `jsqa_hf.waveforms.to_mono`.
+    """
+    if "array" in audio:
+        return to_mono(audio["array"])[None], audio["sampling_rate"]
     return decode_audio(audio["bytes"] if audio.get("bytes") else audio["path"])
 
 

@@ -44,6 +44,8 @@ class ContrastiveTrainer(HubTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # The collator makes the model's inputs from columns of other names.
+        self.args.remove_unused_columns = False
         if loss_chunk_size is not None and loss_chunk_size < 1:
             raise ValueError(f"loss_chunk_size must be at least 1, got {loss_chunk_size}")
         if self.args.n_gpu > 1:

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import CommitInfo, HfApi
 from transformers import Trainer
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.trainer_utils import EvalLoopOutput, HubStrategy
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy, default_compute_objective
 from transformers.utils import logging
 
 from ..auto import TASK
@@ -30,6 +30,11 @@ from .inner_model import is_kind, saved_as
 from .run_card import summarise_run
 
 logger = logging.get_logger(__name__)
+
+
+def _objective(metrics: dict[str, float]) -> float:
+    counted = "num_input_tokens_seen"
+    return default_compute_objective({name: value for name, value in metrics.items() if name != counted})
 
 
 class HubTrainer(Trainer):
@@ -87,7 +92,7 @@ class HubTrainer(Trainer):
             scores, variances, labels = (
                 np.asarray(part, dtype=float) for part in (*predictions[:2], output.label_ids)
             )
-            self._predictions[name] = scores, variances, labels
+            self._predictions[name] = scores, variances, labels[:, None] if labels.ndim == 1 else labels
         return output
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -97,6 +102,16 @@ class HubTrainer(Trainer):
         """
         with torch.random.fork_rng(devices=[]):
             return super().evaluate(*args, **kwargs)
+
+    def hyperparameter_search(
+        self,
+        hp_space: Any = None,
+        compute_objective: Callable[[dict[str, float]], float] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """As in `Trainer`; the count of samples that were seen is no part of its default objective."""
+        return super().hyperparameter_search(hp_space, compute_objective or _objective, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer`, without a push, and with the code of the pipeline where the model is one for it."""

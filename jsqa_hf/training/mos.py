@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import datasets
 import numpy as np
 import torch
 from torch import nn
@@ -75,19 +76,23 @@ class MOSCollator:
         self._epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `audio`, `labels`, and perhaps `n_votes` and `corpus_id` → tensors.
+        """Rows with `audio`, and perhaps `labels`, `n_votes` and `corpus_id` → tensors.
 
-        `input_values` and `attention_mask` (clips, samples), `labels` (clips, outputs), and where the rows and the
-        arguments tell, `clip_weights` and `corpus_ids` (clips,).
+        `input_values` and `attention_mask` (clips, samples), and where the rows and the arguments tell, `labels`
+        (clips, outputs), `clip_weights` and `corpus_ids` (clips,). Labels of a row may be one number for one output.
 
         Raises:
             ValueError: if a clip cannot be decoded or used; the message names its file.
         """
         clips = [self._samples(row) for row in rows]
         batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
-        result = {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
+        result = dict(batch)
+        if any("labels" in row for row in rows):
+            labels = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)
+            result["labels"] = labels[:, None] if labels.ndim == 1 else labels
         if self.votes_of_half_weight is not None:
-            votes = torch.tensor([float(row.get("n_votes") or "nan") for row in rows])
+            counts = [row.get("n_votes") for row in rows]
+            votes = torch.tensor([float("nan") if count is None else float(count) for count in counts])
             result["clip_weights"] = vote_weights(votes, self.votes_of_half_weight)
         if all("corpus_id" in row for row in rows):
             result["corpus_ids"] = torch.tensor([row["corpus_id"] for row in rows])
@@ -253,6 +258,8 @@ class MOSTrainer(HubTrainer):
         self.corpus_learning_rate = corpus_learning_rate
         self.eval_collator = eval_collator
         super().__init__(*args, **kwargs)
+        # The collators make the model's inputs from columns of other names.
+        self.args.remove_unused_columns = False
         self._tell_epoch = _TellEpoch()
         if isinstance(self.data_collator, MOSCollator):
             self._tell_epoch.listeners["collator"] = self.data_collator
@@ -283,7 +290,9 @@ class MOSTrainer(HubTrainer):
             return super()._get_train_sampler(train_dataset)
         step_size = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        sampler = BatchesByLength(dataset[self.args.length_column_name], step_size, seed)
+        name = self.args.length_column_name
+        lengths = dataset[name] if isinstance(dataset, datasets.Dataset) else [row[name] for row in dataset]
+        sampler = BatchesByLength(lengths, step_size, seed)
         self._tell_epoch.listeners["sampler"] = sampler
         return sampler
 

@@ -29,11 +29,17 @@ from .signals import SteadyWorkers, StopOnSignal
 def compute_mos_metrics(output_names: Sequence[str]) -> Any:
     """A `compute_metrics` function for Trainer: [`mos_metrics`] per output, under its name if there are several.
 
-    Those of outputs with less than two ratings, which a correlation needs, are left out.
+    Those of outputs with less than two ratings, which a correlation needs, are left out. Other outputs of the model
+    may be missing (`ignore_keys`), and batches may come one by one (`eval_do_concat_batches=False`).
     """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        scores, labels = prediction.predictions[0], np.asarray(prediction.label_ids)
+        outputs, ratings = (
+            part if isinstance(part, list) else [part] for part in (prediction.predictions, prediction.label_ids)
+        )
+        scores = np.concatenate([part if isinstance(part, np.ndarray) else part[0] for part in outputs])
+        # Ratings of a single output may be one number for each clip.
+        labels = np.concatenate(ratings).reshape(scores.shape)
         results: dict[str, float] = {}
         for column, name in enumerate(output_names):
             if np.isfinite(labels[:, column]).sum() < 2:
