@@ -366,6 +366,11 @@ class JSQAConfig(PreTrainedConfig):
     def _validate_mos_outputs(self) -> None:
         if not self.mos_output_names or len(set(self.mos_output_names)) != len(self.mos_output_names):
             raise ValueError(f"`mos_output_names` must be names that differ, but is {self.mos_output_names}")
+        if self.num_labels != len(self.mos_output_names):
+            raise ValueError(
+                f"`id2label` has {self.num_labels} labels, but there are {len(self.mos_output_names)} outputs: name "
+                "them in `mos_output_names`"
+            )
         if len(self.mos_score_range) != 2 or not self.mos_score_range[0] < self.mos_score_range[1]:
             raise ValueError(f"`mos_score_range` must be (lowest, highest), but is {self.mos_score_range}")
 

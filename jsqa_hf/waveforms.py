@@ -45,6 +45,9 @@ def to_mono(samples: Any) -> np.ndarray:
     """
     if hasattr(samples, "detach"):
         samples = samples.detach().cpu()
+        if samples.is_floating_point() and samples.dtype.itemsize == 2:
+            # NumPy has no bfloat16.
+            samples = samples.float()
     if hasattr(samples, "__array__"):
         array = pcm_to_float(np.asarray(samples))
     else:

@@ -87,6 +87,9 @@ def test_a_number_of_labels_that_contradicts_the_outputs_is_refused(tmp_path):
     JSQAConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="mos_output_names"):
         AutoConfig.from_pretrained(tmp_path, num_labels=5)
+    with pytest.raises(StrictDataclassError, match="`id2label` has 2 labels.*mos_output_names"):
+        AutoConfig.from_pretrained(tmp_path, id2label={0: "overall", 1: "noisiness"})
+    assert AutoConfig.from_pretrained(tmp_path, id2label={0: "overall"}).id2label == {0: "overall"}
 
 
 def test_a_misspelt_parameter_is_refused_with_a_guess():

@@ -66,6 +66,13 @@ def test_integer_pcm_is_scaled_by_its_full_scale(extractor, dtype, scale, noise)
     np.testing.assert_allclose(values, noise, atol=1 / 2**15)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_tensors_of_any_precision_are_taken(extractor, dtype, noise):
+    clip = torch.from_numpy(noise).to(dtype)
+    values = extractor(clip, sampling_rate=RATE, return_tensors="pt")["input_values"][0]
+    torch.testing.assert_close(values, clip.float())
+
+
 def test_unsigned_eight_bit_pcm_is_centred(extractor):
     pcm = np.full(RATE, 128, dtype=np.uint8)
     pcm[::2] = 192
