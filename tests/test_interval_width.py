@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from test_head_start import make, rated_noise
 
 from jsqa_hf import JSQAForMOSRegression
 from jsqa_hf.training import MOSCollator, widen_intervals
+from jsqa_hf.training.interval_width import _shift
 from jsqa_hf.windowed_scores import interval_ends
 
 
@@ -54,6 +56,15 @@ def test_no_clip_that_should_be_held_falls_outside_by_rounding(clips: int, panel
         model.head.output.bias[1] = -8
     widen_intervals(model, rows, collator)
     assert coverage_of(model, rows, collator) >= 0.95
+
+
+# An interval of the panel's deviation alone, 0.196, holds 20.
+@pytest.mark.parametrize(("coverage", "clips"), [(0.07, 20), (0.55, 55), (0.95, 95), (0.999, 100)])
+def test_the_share_is_held_without_a_clip_more(coverage: float, clips: int):
+    errors, panel = np.random.default_rng(0).permutation(np.linspace(0.1, 0.6, 100)), 0.01
+    shift = _shift(errors, np.zeros(100), coverage, panel)
+    deviations = np.sqrt(1e-4 + (0.25 - 1e-4) / (1 + np.exp(-shift)) + panel)
+    assert np.count_nonzero(errors <= NormalDist().inv_cdf(0.975) * deviations) == clips
 
 
 def test_an_output_that_nobody_rated_stays_as_it_is():
