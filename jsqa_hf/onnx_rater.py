@@ -33,38 +33,18 @@ class OnnxRater(WindowRater):
         self.graph = graph
         self._cores = cores
         try:
-            self._sampling_rate = int(graph.metadata["sampling_rate"])
-            self._output_names = graph.metadata["mos_output_names"].split(",")
+            self.sampling_rate = int(graph.metadata["sampling_rate"])
+            self.output_names = graph.metadata["mos_output_names"].split(",")
             lowest, highest = graph.metadata["mos_score_range"].split(",")
-            self._score_range = float(lowest), float(highest)
-            self._panel_std = float(graph.metadata["mos_panel_std"])
+            self.score_range = float(lowest), float(highest)
+            self.panel_std = float(graph.metadata["mos_panel_std"])
         except (KeyError, ValueError) as error:
             raise ValueError(f"{graph.path}: lacks metadata that `jsqa export` writes; export it again") from error
-        if "mos" not in self._output_names:
+        if "mos" not in self.output_names:
             raise ValueError(
-                f"none of the model's outputs {self._output_names} is named 'mos'; name the overall quality so in "
+                f"none of the model's outputs {self.output_names} is named 'mos'; name the overall quality so in "
                 "`mos_output_names` of its configuration"
             )
-
-    @property
-    def sampling_rate(self) -> int:
-        """See `WindowRater`."""
-        return self._sampling_rate
-
-    @property
-    def output_names(self) -> list[str]:
-        """See `WindowRater`."""
-        return self._output_names
-
-    @property
-    def score_range(self) -> tuple[float, float]:
-        """See `WindowRater`."""
-        return self._score_range
-
-    @property
-    def panel_std(self) -> float:
-        """See `WindowRater`."""
-        return self._panel_std
 
     @property
     def cores(self) -> int:

@@ -63,9 +63,12 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
                 f"{type(self.model).__name__} doesn't predict MOS; speech quality assessment needs a "
                 "JSQAForMOSRegression, that is a model after fine-tuning on ratings"
             )
-        if "mos" not in self.model.config.mos_output_names:
+        config = self.model.config
+        self.sampling_rate, self.output_names = config.sampling_rate, list(config.mos_output_names)
+        self.score_range, self.panel_std = config.mos_score_range, config.mos_panel_std
+        if "mos" not in self.output_names:
             raise ValueError(
-                f"none of the model's outputs {list(self.model.config.mos_output_names)} is named 'mos'; name the "
+                f"none of the model's outputs {self.output_names} is named 'mos'; name the "
                 "overall quality so in `mos_output_names` of its configuration"
             )
         if self.feature_extractor is None:
@@ -123,26 +126,6 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_parameters, postprocess_parameters = self.check_parameters(**parameters)
         return preprocess_parameters, {}, postprocess_parameters
-
-    @property
-    def sampling_rate(self) -> int:
-        """See `WindowRater`."""
-        return self.model.config.sampling_rate
-
-    @property
-    def output_names(self) -> list[str]:
-        """See `WindowRater`."""
-        return self.model.config.mos_output_names
-
-    @property
-    def score_range(self) -> tuple[float, float]:
-        """See `WindowRater`."""
-        return self.model.config.mos_score_range
-
-    @property
-    def panel_std(self) -> float:
-        """See `WindowRater`."""
-        return self.model.config.mos_panel_std
 
     @property
     def cores(self) -> int:

@@ -49,7 +49,18 @@ class WindowRater(ABC):
     active speech that each stands for (after ITU-T P.56, with one threshold for the whole audio, see
     `jsqa_hf.speech_activity`). Windows of digital silence (see `SILENCE_DBFS`) are left out, as there is nothing in
     them to rate.
+
+    Attributes:
+        sampling_rate: of the model's input, in Hz.
+        output_names: of the model's outputs, in their order.
+        score_range: ends of the rating scale.
+        panel_std: `JSQAConfig.mos_panel_std` of the model.
     """
+
+    sampling_rate: int
+    output_names: list[str]
+    score_range: tuple[float, float]
+    panel_std: float
 
     # Whether torchaudio resamples, which needs torch, or NumPy.
     _uses_torchaudio = True
@@ -59,26 +70,6 @@ class WindowRater(ABC):
     _postprocess_params: dict[str, Any] = {}
 
     # What each kind of rater brings
-
-    @property
-    @abstractmethod
-    def sampling_rate(self) -> int:
-        """Of the model's input, in Hz."""
-
-    @property
-    @abstractmethod
-    def output_names(self) -> list[str]:
-        """Names of the model's outputs, in their order."""
-
-    @property
-    @abstractmethod
-    def score_range(self) -> tuple[float, float]:
-        """Ends of the rating scale."""
-
-    @property
-    @abstractmethod
-    def panel_std(self) -> float:
-        """`JSQAConfig.mos_panel_std` of the model."""
 
     @property
     @abstractmethod
