@@ -36,8 +36,8 @@ class OnnxGraph:
     Attributes:
         path: of its file.
         session: `onnxruntime.InferenceSession`.
-        metadata: what `jsqa export` wrote into it: `sampling_rate`, `shortest_samples`, `mos_output_names` and
-            `mos_score_range`, as text, and unless it is quantised the `fingerprint` of the model.
+        metadata: what `jsqa export` wrote into it: `sampling_rate`, `shortest_samples`, `mos_output_names`,
+            `mos_score_range` and `mos_panel_std`, as text, and unless it is quantised the `fingerprint` of the model.
     """
 
     path: Path
