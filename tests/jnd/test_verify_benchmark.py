@@ -10,9 +10,7 @@ DATA = REPOSITORY / "examples" / "data"
 
 
 @pytest.mark.slow
-def test_benchmark_writes_what_it_documents(
-    tmp_path: Path,
-) -> None:
+def test_benchmark_writes_what_it_documents(tmp_path: Path) -> None:
     pytest.importorskip("zimtohrli")
     import verify_jnd
 
