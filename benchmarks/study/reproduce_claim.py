@@ -26,10 +26,7 @@ from jsqa_hf.training import parse_arguments, run_script
 
 # Of `docs/results/study/claim.*`.
 CLIPS = {"train": 1900, "test": 300}
-CLAIM = [
-    *("--stage1_steps=800", "--steps=240", "--fit_head=true"),
-    *("--learning_rate=5e-4", "--scratch_learning_rate=2e-3"),
-]
+CLAIM = ["--steps=240", "--fit_head=true", "--learning_rate=5e-4", "--scratch_learning_rate=2e-3"]
 QUICK_CLIPS = {"train": 24, "test": 16}
 QUICK_CLAIM = [
     *("--stage1_steps=4", "--steps=4", "--fit_head=true", "--learning_rate=5e-4", "--scratch_learning_rate=2e-3"),
@@ -46,6 +43,7 @@ class ReproductionArguments:
     seeds: list[int] = field(metadata={"help": "of the runs, such as 7 8; those of the kept figures are 0 to 6"})
     jobs: int = field(default=1, metadata={"help": "processes at a time, of one thread each"})
     quick: bool = field(default=False, metadata={"help": "a trial of minutes, which gives no figures to quote"})
+    stage1_steps: int = field(default=800, metadata={"help": "optimiser steps of pretraining; 3200 gain more"})
 
 
 Step = tuple[str, list[str]]
@@ -73,6 +71,7 @@ def plan(args: ReproductionArguments) -> list[Step]:
     mapped = {split: path.with_name("mapped.csv") for split, path in simulated.items()}
     words = [*source, f"--p835={p835}", f"--sim_train={mapped['train']}", f"--sim_test={mapped['test']}"]
     words += ["--seeds", *map(str, args.seeds), f"--jobs={args.jobs}", *(QUICK_CLAIM if args.quick else CLAIM)]
+    words += [] if args.quick else [f"--stage1_steps={args.stage1_steps}"]
     if slotest in rated:
         words += [f"--slotest={slotest}", f"--dimensions={data / 'slotest' / 'ratings.csv'}"]
         words += ["--dimensions_range", "1", "7"]
