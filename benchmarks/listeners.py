@@ -102,8 +102,15 @@ def answer_shares(changes: Sequence[float], different: Sequence[int], edges: Seq
 
     Returns:
         The bins that hold answers.
+
+    Raises:
+        ValueError: If the lengths differ, an answer is neither 0 nor 1, or the edges do not increase.
     """
     x, y = np.asarray(changes), np.asarray(different)
+    if x.shape != y.shape or not np.isin(y, (0, 1)).all():
+        raise ValueError("one answer per change is needed, 0 (same) or 1 (different)")
+    if not (np.diff(edges) > 0).all():
+        raise ValueError(f"edges must increase, got {list(edges)}")
     shares = []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         inside = y[(x > low) & (x <= high)]

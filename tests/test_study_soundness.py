@@ -209,6 +209,15 @@ def test_shares_count_answers_with_wilson_intervals() -> None:
     assert (second.answers, second.share) == (2, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("answers", "edges", "reason"),
+    [([2], [0, 1], "0 .same. or 1"), ([1, 0], [0, 1], "one answer per change"), ([1], [1, 0], "edges must increase")],
+)
+def test_shares_refuse_what_they_cannot_count(answers: list[int], edges: list[float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        listeners.answer_shares([1.0], answers, edges=edges)
+
+
 def test_guesses_are_taken_out_of_what_listeners_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     # A fifth calls equal clips different; of steps of 6 dB, 3 in 5 do, so that half noticed them.
     answers = {"noise, same clips twice": ([0.0] * 5, [1, 0, 0, 0, 0]), "noise": ([6.0] * 5, [1, 1, 1, 0, 0])}
