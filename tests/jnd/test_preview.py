@@ -136,6 +136,7 @@ def test_names_cannot_hold_markup(pairs: datasets.Dataset, tmp_path: Path) -> No
     changed = {**dict.fromkeys(texts, EVIL), "noise_offset_s": 0.0, "provenance": provenance}
     evil = pairs.select([0]).map(lambda row: changed, features=pairs.features)
     text = write_preview(evil, tmp_path / "preview", 1).read_text(encoding="utf-8")
+    assert text.count("<script") == 1  # Our own.
     assert "<script>alert" not in text
     assert EVIL in Page(text).text
 
