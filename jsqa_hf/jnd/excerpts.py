@@ -59,22 +59,14 @@ class Recording:
     def __init__(self, audio: Any, channel: int | None = None) -> None:
         self._channel = channel
         self._sound: soundfile.SoundFile | None = None
-        self._samples = np.zeros(0, dtype=np.float32)
         if isinstance(audio, Mapping) and audio.get("array") is not None:
             array = np.atleast_2d(np.asarray(audio["array"], dtype=np.float32))
             # Channels are fewer than samples: soundfile has them last.
             self._samples = self._mono(array.T if array.shape[0] > array.shape[1] > 0 else array)
             self.sampling_rate = int(audio["sampling_rate"])
         else:
-            source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
-            source = os.fspath(source) if isinstance(source, os.PathLike) else source
-            if not isinstance(source, (str, bytes)):
-                raise ValueError(
-                    f"cannot read audio of type {type(audio).__name__}: it must be a path, a dict with bytes or path, "
-                    "or a dict with array and sampling_rate; cast the column to datasets.Audio(decode=False)"
-                )
-            self._source = source
-            self._sound = _open_seekable(source)
+            self._source = _path_or_bytes(audio)
+            self._sound = _open_seekable(self._source)
             if self._sound is None:
                 self._decode()
             else:
@@ -140,6 +132,17 @@ class Recording:
         self._samples = self._mono(samples)
 
 
+def _path_or_bytes(audio: Any) -> str | bytes:
+    source = (audio.get("bytes") or audio.get("path")) if isinstance(audio, Mapping) else audio
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if not isinstance(source, (str, bytes)):
+        raise ValueError(
+            f"cannot read audio of type {type(audio).__name__}: it must be a path, a dict with bytes or path, "
+            "or a dict with array and sampling_rate; cast the column to datasets.Audio(decode=False)"
+        )
+    return source
+
+
 def _open_seekable(source: str | bytes) -> soundfile.SoundFile | None:
     """Open a file, or return None for what has to be decoded from its start or is not a plain audio file."""
     try:
@@ -186,23 +189,7 @@ def draw_speech(rng: np.random.Generator, audio: Any, sampling_rate: int, durati
     Raises:
         ValueError: If the audio cannot be decoded, is shorter than 50 ms, or the whole utterance is silent.
     """
-    samples = load_mono(audio, sampling_rate)
-    if samples.size < MINIMUM_DURATION_S * sampling_rate:
-        raise ValueError(f"the speech lasts {1000 * samples.size / sampling_rate:.1f} ms, which is too short")
-    length = samples.size if duration_s is None else round(duration_s * sampling_rate)
-    if samples.size <= length:
-        return Excerpt(samples, 0.0)
-    active_power = 10 ** (active_speech_level(samples, sampling_rate).level_dbov / 10)
-    for _ in range(MAX_DRAWS):
-        offset = int(rng.integers(samples.size - length + 1))
-        crop = samples[offset : offset + length]
-        if float(np.dot(crop, crop)) / length / active_power >= MIN_ACTIVITY_FACTOR:
-            break
-    else:
-        # A few words in a long recording.
-        energy = np.cumsum(np.concatenate([[0.0], samples.astype(np.float64) ** 2]))
-        offset = int(np.argmax(energy[length:] - energy[:-length]))
-    return Excerpt(samples[offset : offset + length], offset / sampling_rate)
+    return _draw_crop(rng, load_mono(audio, sampling_rate), sampling_rate, duration_s)
 
 
 def draw_talker(rng: np.random.Generator, audio: Any, sampling_rate: int, length: int) -> Excerpt:
@@ -211,8 +198,12 @@ def draw_talker(rng: np.random.Generator, audio: Any, sampling_rate: int, length
     Raises:
         ValueError: As `draw_speech` and `draw_noise`.
     """
-    excerpt = draw_speech(rng, audio, sampling_rate, length / sampling_rate)
-    return excerpt if excerpt.samples.size == length else draw_noise(rng, audio, sampling_rate, length)
+    with Recording(audio) as recording:
+        samples = recording.read(sampling_rate)
+        excerpt = _draw_crop(rng, samples, sampling_rate, length / sampling_rate)
+        if excerpt.samples.size == length:
+            return excerpt
+        return _draw_sounding(rng, recording, sampling_rate, length, samples)
 
 
 def draw_noise(rng: np.random.Generator, audio: Any, sampling_rate: int, length: int) -> Excerpt:
@@ -230,25 +221,59 @@ def draw_noise(rng: np.random.Generator, audio: Any, sampling_rate: int, length:
         ValueError: If the recording cannot be decoded or is silent.
     """
     with Recording(audio) as recording:
-        needed = -(-length * recording.sampling_rate // sampling_rate)
-        whole = recording.read(sampling_rate) if recording.length < needed else None
-        offsets = recording.length if whole is not None else recording.length - needed + 1
-        for attempt in range(MAX_DRAWS + 1):
-            if attempt < MAX_DRAWS:
-                offset = int(rng.integers(offsets))
-            else:
-                # A short sound in a long silence: around its loudest sample.
-                loudest = int(np.abs(recording.read(recording.sampling_rate)).argmax())
-                offset = int(np.clip(loudest - rng.integers(needed), 0, offsets - 1))
-            if whole is not None:
-                samples = loop_to_length(whole, offset * sampling_rate // recording.sampling_rate, length)
-            else:
-                samples = recording.read(sampling_rate, offset, length)
-                # Short only if the file ends before its header says so.
-                samples = samples if samples.size == length else loop_to_length(samples, 0, length)
-            samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
-            if samples.any() and rms_level(samples) >= SILENCE_DBOV:
-                return Excerpt(samples, offset / recording.sampling_rate)
+        is_short = recording.length * sampling_rate < length * recording.sampling_rate
+        whole = recording.read(sampling_rate) if is_short else None
+        return _draw_sounding(rng, recording, sampling_rate, length, whole)
+
+
+def _draw_crop(
+    rng: np.random.Generator, speech: NDArray[np.float32], sampling_rate: int, duration_s: float | None
+) -> Excerpt:
+    """See `draw_speech`."""
+    if speech.size < MINIMUM_DURATION_S * sampling_rate:
+        raise ValueError(f"the speech lasts {1000 * speech.size / sampling_rate:.1f} ms, which is too short")
+    length = speech.size if duration_s is None else round(duration_s * sampling_rate)
+    if speech.size <= length:
+        return Excerpt(speech, 0.0)
+    active_power = 10 ** (active_speech_level(speech, sampling_rate).level_dbov / 10)
+    for _ in range(MAX_DRAWS):
+        offset = int(rng.integers(speech.size - length + 1))
+        crop = speech[offset : offset + length]
+        if float(np.dot(crop, crop)) / length / active_power >= MIN_ACTIVITY_FACTOR:
+            break
+    else:
+        # A few words in a long recording.
+        energy = np.cumsum(np.concatenate([[0.0], speech.astype(np.float64) ** 2]))
+        offset = int(np.argmax(energy[length:] - energy[:-length]))
+    return Excerpt(speech[offset : offset + length], offset / sampling_rate)
+
+
+def _draw_sounding(
+    rng: np.random.Generator,
+    recording: Recording,
+    sampling_rate: int,
+    length: int,
+    whole: NDArray[np.float32] | None,
+) -> Excerpt:
+    """See `draw_noise`; `whole`: all samples of a recording that is shorter than the excerpt, else None."""
+    needed = -(-length * recording.sampling_rate // sampling_rate)
+    offsets = recording.length if whole is not None else recording.length - needed + 1
+    for attempt in range(MAX_DRAWS + 1):
+        if attempt < MAX_DRAWS:
+            offset = int(rng.integers(offsets))
+        else:
+            # A short sound in a long silence: around its loudest sample.
+            loudest = int(np.abs(recording.read(recording.sampling_rate)).argmax())
+            offset = int(np.clip(loudest - rng.integers(needed), 0, offsets - 1))
+        if whole is not None:
+            samples = loop_to_length(whole, offset * sampling_rate // recording.sampling_rate, length)
+        else:
+            samples = recording.read(sampling_rate, offset, length)
+            # Short only if the file ends before its header says so.
+            samples = samples if samples.size == length else loop_to_length(samples, 0, length)
+        samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
+        if samples.any() and rms_level(samples) >= SILENCE_DBOV:
+            return Excerpt(samples, offset / recording.sampling_rate)
     raise ValueError(f"is silent (below {SILENCE_DBOV:g} dBov): remove the file")
 
 
