@@ -1,4 +1,4 @@
-"""Measures of room impulse responses after ISO 3382-1, broadband: clarity, definition, decay times, direct sound.
+"""Measures of room impulse responses after ISO 3382-1, broadband: clarity, reverberation time, direct sound.
 
 All times count from the direct sound, which is the largest sample within a millisecond of the onset; the onset is the
 first sample that comes within 20 dB of the largest one.
@@ -20,9 +20,8 @@ EARLY_S = 0.05
 # As irStats of the IoSR toolbox takes it, after Zahorik (JASA 2002): about the length of a head-related response.
 DIRECT_S = 0.0025
 
-# Evaluation ranges of the decay curve in dB: T30 and T20 with the headroom of 10 dB above the noise that ISO 3382-1
-# asks for, and that of the early decay time.
-_T30_DB, _T20_DB, _EDT_DB = (-5.0, -35.0), (-5.0, -25.0), (0.0, -10.0)
+# Evaluation ranges of the decay curve in dB, with the headroom of 10 dB above the noise that ISO 3382-1 asks for.
+_T30_DB, _T20_DB = (-5.0, -35.0), (-5.0, -25.0)
 _HEADROOM_DB = 10.0
 # Three points for a straight line with a residue.
 _FEWEST_BLOCKS = 3
@@ -66,14 +65,6 @@ def c50(rir: NDArray[Any], sampling_rate: int, *, direct: int | None = None) -> 
     return _ratio_db(rir, sampling_rate, EARLY_S, direct)
 
 
-def d50(rir: NDArray[Any], sampling_rate: int, *, direct: int | None = None) -> float:
-    """Definition: the share of the energy that arrives up to 50 ms after the direct sound, 0 to 1.
-
-    Arguments and errors are those of `c50`, of which it is another form: C50 = 10 lg (D50 / (1 - D50)).
-    """
-    return 1 / (1 + 10 ** (-c50(rir, sampling_rate, direct=direct) / 10))
-
-
 def drr(rir: NDArray[Any], sampling_rate: int, *, direct: int | None = None) -> float:
     """Direct-to-reverberant ratio: the energy up to 2.5 ms after the direct sound relative to all later, in dB.
 
@@ -106,18 +97,6 @@ def t60(rir: NDArray[Any], sampling_rate: int) -> float:
         f"the impulse response decays by {-curve[-1]:.0f} dB before it ends or its noise begins, but a reverberation "
         f"time takes {_HEADROOM_DB - _T20_DB[1]:.0f} dB: use a longer or less noisy one"
     )
-
-
-def edt(rir: NDArray[Any], sampling_rate: int) -> float:
-    """Early decay time: as `t60`, but from 0 to -10 dB of the decay curve, in seconds.
-
-    Raises:
-        ValueError: As `direct_sound`, or if the response decays by less than 20 dB.
-    """
-    curve = decay_curve(rir, sampling_rate)
-    if curve[-1] > _EDT_DB[1] - _HEADROOM_DB:
-        raise ValueError(f"the impulse response decays by {-curve[-1]:.0f} dB only, an early decay time takes 20 dB")
-    return _decay_time(curve, sampling_rate, _EDT_DB)
 
 
 def decay_curve(rir: NDArray[Any], sampling_rate: int) -> NDArray[np.float64]:
