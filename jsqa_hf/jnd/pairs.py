@@ -121,38 +121,20 @@ class JNDPairGenerator:
             raise ValueError(f"encoding must be one of {', '.join(get_args(Encoding))}, got {encoding!r}")
         if (noise is None) == (distortions is None):
             raise ValueError("give either noise or distortions")
+        steps = {
+            "severity_range": snr_range,
+            "severity_grid": snr_grid,
+            "just_noticeable": jnd_db,
+            "clearly_different": min_step_db,
+        }
         if noise is not None:
-            distortions = [
-                AdditiveNoise(
-                    noise,
-                    speech_level=speech_level,
-                    severity_range=snr_range,
-                    severity_grid=snr_grid,
-                    just_noticeable=jnd_db,
-                    clearly_different=min_step_db,
-                )
-            ]
-        elif any(argument is not None for argument in (snr_range, snr_grid, jnd_db, min_step_db)):
+            distortions = [AdditiveNoise(noise, speech_level=speech_level, **steps)]
+        elif any(value is not None for value in steps.values()):
             raise ValueError("snr_range, snr_grid, jnd_db and min_step_db go with noise; distortions bring their own")
         if not distortions:
             raise ValueError("distortions must name at least one")
-        chains = [[entry] if isinstance(entry, Distortion) else list(entry) for entry in distortions]
-
-        def sampler(distortion: Distortion) -> LadderSampler:
-            return LadderSampler(
-                distortion.threshold,
-                distortion.severity_range,
-                levels,
-                partner,
-                partner_step,
-                distortion.severity_grid,
-                distortion.discrete,
-                distortion.worse,
-                growing_jnd,
-                distortion.jumps(sampling_rate),
-            )
-
-        self.chains = [Chain(chain, {one.name: sampler(one) for one in chain}) for chain in chains]
+        ladder = {"levels": levels, "partner": partner, "partner_step": partner_step, "growing_jnd": growing_jnd}
+        self.chains = [_chain(entry, sampling_rate, ladder) for entry in distortions]
         self.levels = levels
         self.duration_s = duration_s
         self.level_range = (float(low), float(high))
@@ -274,6 +256,24 @@ class JNDPairGenerator:
             buffer, pcm, self.sampling_rate, format=self.encoding.upper(), subtype="PCM_16", compression_level=level
         )
         return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _chain(entry: Distortion | Sequence[Distortion], sampling_rate: int, ladder: Mapping[str, Any]) -> Chain:
+    """A chain, each distortion of which can be varied; `ladder`: what the `LadderSampler` of any of them takes."""
+    distortions = [entry] if isinstance(entry, Distortion) else entry
+    samplers = {
+        distortion.name: LadderSampler(
+            distortion.threshold,
+            distortion.severity_range,
+            grid=distortion.severity_grid,
+            discrete=distortion.discrete,
+            worse=distortion.worse,
+            jumps=distortion.jumps(sampling_rate),
+            **ladder,
+        )
+        for distortion in distortions
+    }
+    return Chain(distortions, samplers)
 
 
 def _level_set(links: Sequence[Link], varied: Link, otherwise_dbov: float) -> float | None:
