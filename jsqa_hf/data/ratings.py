@@ -274,28 +274,40 @@ def _parsed(row: Row, score_range: tuple[float, float] | None, dimensions: Seque
     file = row["file"]
     new = {key: None if value == "" else value for key, value in row.items()}
     new["audio"] = os.path.abspath(row["audio"])
-    for name in _TEXT_COLUMNS:
-        if new.get(name) is not None:
-            new[name] = str(new[name])
-    votes = [_number(vote, "a vote", file, score_range) for vote in new.get("votes") or ()]
+    new |= {name: str(new[name]) for name in _TEXT_COLUMNS if new.get(name) is not None}
+    cells = [_number(vote, "a vote", file, score_range) for vote in new.get("votes") or ()]
     if listeners := new.get("listener"):
-        new["listener"] = [str(who) for who, vote in zip(listeners, votes, strict=True) if vote is not None]
-    new["votes"] = [vote for vote in votes if vote is not None] or None
-    counts = [len(new["votes"] or ())]
+        new["listener"] = [str(who) for who, vote in zip(listeners, cells, strict=True) if vote is not None]
+    votes = [vote for vote in cells if vote is not None]
+    new["votes"] = votes or None
+    counts = [len(votes)]
     for name in dimensions:
-        value: Any = new.get(name)
-        given = [_number(one, name, file, score_range) for one in (value if isinstance(value, list) else [value])]
-        ratings = [rating for rating in given if rating is not None]
-        single = (new["votes"] if name == "mos" else None) or ratings
-        new[name] = statistics.fmean(ratings or single) if ratings or single else None
-        std = _number(new.get(f"{name}_std"), f"{name}_std", file, None)
-        new[f"{name}_std"] = statistics.stdev(single) if std is None and len(single) > 1 else std
-        counts.append(len(ratings) if isinstance(value, list) else 0)
+        new[name], new[f"{name}_std"], count = _rating(new, name, votes if name == "mos" else [], score_range)
+        counts.append(count)
     n_votes = _number(new.get("n_votes"), "n_votes", file, None)
     new["n_votes"] = (max(counts) or None) if n_votes is None else round(n_votes)
     if new["mos"] is not None and new["n_votes"] is not None and new["n_votes"] < 1:
         raise ValueError(f"n_votes of {file} is {new['n_votes']}, and a rating needs at least one vote")
     return new
+
+
+def _rating(
+    row: Row, name: str, votes: list[float], score_range: tuple[float, float] | None
+) -> tuple[float | None, float | None, int]:
+    """Mean and standard deviation on a dimension, and the number of single votes that its cell lists.
+
+    Where they are not given, they are those of `votes` or, without these, of the single votes.
+    """
+    value = row.get(name)
+    cells = value if isinstance(value, list) else [value]
+    given = [_number(cell, name, row["file"], score_range) for cell in cells]
+    ratings = [rating for rating in given if rating is not None]
+    mean = statistics.fmean(ratings or votes) if ratings or votes else None
+    std = _number(row.get(f"{name}_std"), f"{name}_std", row["file"], None)
+    sample = votes or ratings
+    if std is None and len(sample) > 1:
+        std = statistics.stdev(sample)
+    return mean, std, len(ratings) if isinstance(value, list) else 0
 
 
 def _float(value: Any) -> float:
