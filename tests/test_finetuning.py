@@ -35,9 +35,10 @@ from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.evaluation_data import load_listening_test
-from jsqa_hf.training import RunArguments, run_script
+from jsqa_hf.training import RunArguments, corpus_names, load_rated_clips, run_script
 from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
-from jsqa_hf.training.mos import MOSCollator, depth
+from jsqa_hf.training.mos import depth
+from jsqa_hf.training.mos_collators import MOSCollator
 
 __all__ = ["corpus", "script", "tiny_is_small"]
 
@@ -52,23 +53,22 @@ NO_DROPOUT = ["--mos_dropout=0"]
 def test_ratings_on_another_scale_are_mapped_to_that_of_the_model(script: ModuleType, tmp_path: Path) -> None:
     paths = [write_corpus(tmp_path / "five"), write_corpus(tmp_path / "hundred", (0.0, 100.0))]
     args = script.FinetuningArguments(ratings=[str(path) for path in paths])
-    rows = script.load_ratings(args.ratings, None, args, [1, 5, 0, 100])
+    rows = load_rated_clips(args.ratings, args.outputs, args.score_range, score_ranges=[1, 5, 0, 100])
     labels = np.array(rows["labels"][:])[:, 0]
     np.testing.assert_allclose(labels[:8], labels[8:], atol=0.01)
     assert rows["corpus_id"][:] == [0] * 8 + [1] * 8
     with pytest.raises(ValueError, match="--score_ranges has 1 values, but there are 2 sources"):
-        script.load_ratings(args.ratings, None, args, [1, 5])
+        load_rated_clips(args.ratings, args.outputs, args.score_range, score_ranges=[1, 5])
     with pytest.raises(ValueError, match="outside the scale 1 to 5"):
-        script.load_ratings(args.ratings, None, args)
+        load_rated_clips(args.ratings, args.outputs, args.score_range)
 
 
-def test_every_listening_test_can_have_splits_of_its_own(script: ModuleType, tmp_path: Path) -> None:
+def test_every_listening_test_can_have_splits_of_its_own(tmp_path: Path) -> None:
     paths = [str(write_corpus(tmp_path / name)) for name in ("first", "second")]
-    args = script.FinetuningArguments(ratings=paths)
     for splits, rows in ((["train"], 12), (["train", "test"], 8), (["train", "all"], 14), (["train,test"], 16)):
-        assert len(script.load_ratings(paths, splits, args, to_train_on=True)) == rows
+        assert len(load_rated_clips(paths, ["mos"], (1, 5), splits=splits, to_train_on=True)) == rows
     with pytest.raises(ValueError, match="--split or --eval_split has 3 values, but there are 2 sources"):
-        script.load_ratings(paths, ["train"] * 3, args)
+        load_rated_clips(paths, ["mos"], (1, 5), splits=["train"] * 3)
 
 
 def test_clips_for_testing_are_trained_on_only_if_named(script: ModuleType, corpus: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_ratings_in_a_column_of_ones_own_are_on_the_scale(script: ModuleType, co
     with pytest.raises(
         ValueError, match=r"naturalness of 0\.wav is 73, outside the scale 1 to 5; correct them, or give the scale"
     ):
-        script.load_ratings(args.ratings, None, args)
+        load_rated_clips(args.ratings, args.outputs, args.score_range)
     with pytest.raises(ValueError, match=r"naturalness of 0\.wav is 73, outside"):
         load_listening_test(str(corpus), ["mos", "naturalness"], (1, 5))
 
@@ -99,9 +99,9 @@ def test_corpora_by_name_bring_their_scale(script: ModuleType, tmp_path: Path) -
     soundfile.write(root / "a.wav", np.zeros(1600), RATE)
     (root / "pstn_train.csv").write_text("filename,MOS,std,95%CI,votes\na.wav,2,0.5,0.4,5\n")
     args = script.FinetuningArguments(ratings=[f"pstn:{root}", f"pstn:{root}"], score_range=[0.0, 100.0])
-    rows = script.load_ratings(args.ratings, None, args)
+    rows = load_rated_clips(args.ratings, args.outputs, args.score_range)
     assert rows["labels"][:] == [[25.0], [25.0]] and rows["n_votes"][:] == [5, 5]
-    assert script.corpus_names(args.ratings) == ["pstn", "pstn 2"]
+    assert corpus_names(args.ratings) == ["pstn", "pstn 2"]
 
 
 def test_intervals_are_widened_at_the_end_and_scores_left_alone(

@@ -15,7 +15,7 @@ from small import small_config
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.training.head_start import _ridge, fit_head
-from jsqa_hf.training.mos import MOSCollator
+from jsqa_hf.training.mos_collators import MOSCollator
 
 RATE = 16000
 

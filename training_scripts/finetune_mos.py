@@ -9,23 +9,18 @@ checkpoint in the output folder.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import datasets
-import numpy as np
 import torch
 from torch import nn
 from transformers import AutoConfig, EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
-from jsqa_hf.data import load_mos, parse_mos_source, with_labels
-from jsqa_hf.data.mos import MOS_CORPORA
 from jsqa_hf.training import (
     CardArguments,
     HeadFirst,
@@ -33,20 +28,20 @@ from jsqa_hf.training import (
     MOSCollator,
     MOSTrainer,
     RunArguments,
+    check_rated,
     compute_mos_metrics,
+    corpus_names,
     fit_head,
     load_pairs,
-    on_scale,
+    load_rated_clips,
     parse_arguments,
     prepare_push,
+    refuse_clips_of_both,
     run_script,
     run_training,
     widen_intervals,
     with_lengths,
 )
-
-# Of the ratings, where they have them: for `votes_of_half_weight` and for batches by length.
-KEPT_COLUMNS = ("n_votes", "duration_s")
 
 
 @dataclass
@@ -137,6 +132,39 @@ class FinetuningArguments:
         },
     )
 
+    def __post_init__(self) -> None:
+        if self.interval_coverage is not None and not 0 < self.interval_coverage < 1:
+            raise ValueError(f"--interval_coverage must lie between 0 and 1, but is {self.interval_coverage}")
+
+
+def build_datasets(
+    args: FinetuningArguments, training_args: TrainingArguments
+) -> tuple[datasets.Dataset, datasets.Dataset | None]:
+    """Clips to train on, and to evaluate on if there are any."""
+    options: dict[str, Any] = {"outputs": args.outputs, "score_range": args.score_range, "on_error": args.on_error}
+    train = load_rated_clips(
+        args.ratings, splits=args.split, score_ranges=args.score_ranges, to_train_on=True, **options
+    )
+    check_rated(train, args.outputs, args.corpus_offsets)
+    evaluation = None
+    if args.eval_ratings or args.eval_split:
+        ranges = args.score_ranges if args.eval_ratings is None else None
+        sources = args.eval_ratings or args.ratings
+        evaluation = load_rated_clips(sources, splits=args.eval_split, score_ranges=ranges, **options)
+        refuse_clips_of_both(train, evaluation)
+        if args.eval_ratings is not None:
+            # Other listening tests than those that were trained on: the scale of the model itself.
+            evaluation = evaluation.remove_columns("corpus_id")
+    needs = {"early stopping": args.early_stopping_patience, "interval_coverage": args.interval_coverage}
+    for name, asked in needs.items():
+        if asked is not None and evaluation is None:
+            raise ValueError(f"{name} needs --eval_split or --eval_ratings")
+    if training_args.train_sampling_strategy == "group_by_length":
+        longest = None if args.crop == "none" else args.max_duration_s
+        train = with_lengths(train, longest)
+        evaluation = evaluation and with_lengths(evaluation, longest)
+    return train, evaluation
+
 
 def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
     """The model that the arguments name, with a MOS head for their outputs and scale."""
@@ -158,13 +186,23 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
             "jnd_preference_weight": args.jnd_preference_weight,
             "mos_points_per_jnd": args.mos_points_per_jnd,
         }
+    model = start_model(args, head)
+    if args.freeze_base_model:
+        model.freeze_base_model()
+    if args.freeze_feature_encoder:
+        model.freeze_feature_encoder()
+    return model
+
+
+def start_model(args: FinetuningArguments, head: dict[str, Any]) -> JSQAForMOSRegression:
+    """What training starts from: random weights, a HuBERT, or a JSQA model; `head` goes into its configuration."""
     if args.model is None:
         if args.model_size not in {"tiny", "paper"}:
             raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
         preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
         return JSQAForMOSRegression(preset(**head))
-    # Whatever precision it was saved in: in half precision the optimiser makes NaN of the weights.
     config = AutoConfig.from_pretrained(args.model)
+    # Whatever precision it was saved in: in half precision the optimiser makes NaN of the weights.
     if not isinstance(config, JSQAConfig):
         base = JSQAModel.from_backbone(args.model, JSQAConfig(**head), dtype=torch.float32)
         model = JSQAForMOSRegression(base.config)
@@ -178,9 +216,9 @@ def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:
             f"{args.model} rates {', '.join(config.mos_output_names)}, not {', '.join(args.outputs)}: give --outputs "
             "as they are there, or start from a model of stage 1"
         )
-    # Offsets of other listening tests than those of this run say nothing, whatever their number.
     model = JSQAForMOSRegression.from_pretrained(args.model, dtype=torch.float32, ignore_mismatched_sizes=True, **head)
     if list(config.mos_corpora) != head["mos_corpora"]:
+        # Offsets of other listening tests than those of this run say nothing, whatever their number.
         for parameter in (model.corpus_log_scales, model.corpus_offsets):
             if parameter is not None:
                 nn.init.zeros_(parameter)
@@ -193,95 +231,6 @@ def brings_head(args: FinetuningArguments) -> bool:
         return False
     architectures = AutoConfig.from_pretrained(args.model).architectures or []
     return JSQAForMOSRegression.__name__ in architectures
-
-
-def corpus_names(sources: Sequence[str]) -> list[str]:
-    """Names for sources of ratings that differ, and do not tell where they lie on this machine."""
-    names: list[str] = []
-    for source in sources:
-        kind, root = parse_mos_source(source)
-        name = Path(root).stem if kind in ("csv", "folder") else kind
-        same = sum(other == name or other.startswith(f"{name} ") for other in names)
-        names.append(f"{name} {same + 1}" if same else name)
-    return names
-
-
-def load_ratings(
-    sources: Sequence[str],
-    splits: Sequence[str] | None,
-    args: FinetuningArguments,
-    score_ranges: Sequence[float] | None = None,
-    to_train_on: bool = False,
-) -> datasets.Dataset:
-    """The rated clips of all listening tests, one after the other, on the scale of the model.
-
-    Args:
-        sources: of ratings.
-        splits: one for all sources, or one for each; `all` is every row, and so is None.
-        args: outputs and scale.
-        score_ranges: lowest and highest value of each source's scale; if None, that of a corpus by name, else that
-            of the model.
-        to_train_on: whether to refuse splits for testing that nobody asked for.
-
-    Raises:
-        ValueError: if there is not one scale or split per source, or a source has splits for testing.
-    """
-    known = [MOS_CORPORA[parse_mos_source(source)[0]].score_range or args.score_range for source in sources]
-    ranges = np.reshape(score_ranges or known, (-1, 2)).tolist()
-    each = list(splits or [""])
-    each = each * len(sources) if len(each) == 1 else each
-    for option, given in (("--score_ranges", ranges), ("--split or --eval_split", each)):
-        if len(given) != len(sources):
-            raise ValueError(f"{option} has {len(given)} values, but there are {len(sources)} sources of ratings")
-    parts = []
-    for number, (source, split, (low, high)) in enumerate(zip(sources, each, ranges, strict=True)):
-        name, root = parse_mos_source(source)
-        kept = None if split in ("", "all") else split
-        rated = load_mos(name, root, split=kept, score_range=(low, high), on_error=args.on_error)
-        if to_train_on and not split:
-            refuse_splits_for_testing(rated, source)
-        rated = with_labels(rated, args.outputs, (low, high), args.on_error)
-        labels = on_scale(rated["labels"][:], (low, high), (args.score_range[0], args.score_range[1]))
-        part = rated.select_columns([name for name in ("audio", "file", *KEPT_COLUMNS) if name in rated.column_names])
-        parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))
-    return datasets.concatenate_datasets(parts)
-
-
-def refuse_splits_for_testing(rated: datasets.Dataset, source: str) -> None:
-    """Refuse ratings with a split whose name starts with `test`, as those of published corpora do."""
-    splits = sorted(set(rated["split"]) - {None}) if "split" in rated.column_names else []
-    if testing := [name for name in splits if name.lower().startswith("test")]:
-        raise ValueError(
-            f"{source} has splits for testing ({', '.join(testing)}): name those to train on with --split (there are "
-            f"{', '.join(splits)}), or take every clip with --split all"
-        )
-
-
-def refuse_clips_of_both(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
-    """Refuse to evaluate on files that are trained on, whatever path leads to them."""
-    trained, held_out = ({os.path.realpath(audio["path"]) for audio in rows["audio"]} for rows in (train, evaluation))
-    if both := sorted(trained & held_out):
-        raise ValueError(
-            f"{len(both)} of {len(held_out)} clips to evaluate on are trained on, too, such as {both[0]}: give "
-            "--split and --eval_split that have no clip in common"
-        )
-
-
-def check_rated(train: datasets.Dataset, outputs: Sequence[str], anchored: bool) -> None:
-    """Refuse outputs that no clip is rated on: they would stay what chance made them.
-
-    With offsets of corpora (`anchored`), the same holds for the scale of outputs that the first of them lacks.
-    """
-    rated = ~np.isnan(np.array(train["labels"][:]))
-    first = rated[np.array(train["corpus_id"][:]) == 0]
-    for column, name in enumerate(outputs):
-        if not rated[:, column].any():
-            raise ValueError(f"no clip to train on has a rating of {name}: leave it out of --outputs")
-        if anchored and not first[:, column].any():
-            raise ValueError(
-                f"the first of --ratings, whose scale --corpus_offsets keeps, has no rating of {name}: put one first "
-                "that has all outputs"
-            )
 
 
 def choose_best_by(args: FinetuningArguments, training_args: TrainingArguments) -> None:
@@ -345,40 +294,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Fine-tune; returns the metrics."""
     args, card, training_args = parse_arguments((FinetuningArguments, CardArguments, RunArguments), argv)
     prepare_push(training_args)
-    train = load_ratings(args.ratings, args.split, args, args.score_ranges, to_train_on=True)
-    check_rated(train, args.outputs, args.corpus_offsets)
-    evaluation = None
-    if args.eval_ratings or args.eval_split:
-        same = args.score_ranges if args.eval_ratings is None else None
-        evaluation = load_ratings(args.eval_ratings or args.ratings, args.eval_split, args, same)
-        refuse_clips_of_both(train, evaluation)
-        if args.eval_ratings is not None:
-            # Other listening tests than those that were trained on: the scale of the model itself.
-            evaluation = evaluation.remove_columns("corpus_id")
-    needs = {"early stopping": args.early_stopping_patience, "interval_coverage": args.interval_coverage}
-    for name, asked in needs.items():
-        if asked is not None and evaluation is None:
-            raise ValueError(f"{name} needs --eval_split or --eval_ratings")
-    if args.interval_coverage is not None and not 0 < args.interval_coverage < 1:
-        raise ValueError(f"--interval_coverage must lie between 0 and 1, but is {args.interval_coverage}")
+    train, evaluation = build_datasets(args, training_args)
     choose_best_by(args, training_args)
-    if training_args.train_sampling_strategy == "group_by_length":
-        longest = None if args.crop == "none" else args.max_duration_s
-        train = with_lengths(train, longest)
-        evaluation = evaluation and with_lengths(evaluation, longest)
     # The head, and a model from scratch, draw their weights here; Trainer seeds too late for that.
     set_seed(training_args.seed)
     model = build_model(args)
-    if args.freeze_base_model:
-        model.freeze_base_model()
-    if args.freeze_feature_encoder:
-        model.freeze_feature_encoder()
     feature_extractor = JSQAFeatureExtractor()
     collator = build_collator(args, training_args, feature_extractor)
     whole_or_start = MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start")
     if args.fit_head and not brings_head(args):
         fit_head(model, train, whole_or_start, seed=training_args.seed)
-    callbacks = build_callbacks(args, training_args)
     trainer = MOSTrainer(
         model=model,
         args=training_args,
@@ -387,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data_collator=collator,
         processing_class=feature_extractor,
         compute_metrics=compute_mos_metrics(args.outputs),
-        callbacks=callbacks,
+        callbacks=build_callbacks(args, training_args),
         layer_decay=args.layer_decay,
         corpus_learning_rate=args.corpus_learning_rate,
         eval_collator=whole_or_start,

@@ -12,7 +12,9 @@ from .hub import prepare_push
 from .hub_trainer import HubTrainer
 from .interval_width import widen_intervals
 from .lengths import with_lengths
-from .mos import HeadFirst, LadderedMOSCollator, MOSCollator, MOSTrainer, on_scale
+from .mos import HeadFirst, MOSTrainer
+from .mos_collators import LadderedMOSCollator, MOSCollator
+from .rated_clips import check_rated, corpus_names, load_rated_clips, on_scale, refuse_clips_of_both
 from .run_card import CardArguments
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
@@ -29,12 +31,16 @@ __all__ = [
     "MOSTrainer",
     "RunArguments",
     "calibrate_model",
+    "check_rated",
     "compute_mos_metrics",
+    "corpus_names",
     "fit_head",
     "load_pairs",
+    "load_rated_clips",
     "on_scale",
     "parse_arguments",
     "prepare_push",
+    "refuse_clips_of_both",
     "repeat_with_index",
     "run_script",
     "run_training",

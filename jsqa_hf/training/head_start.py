@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from ..modeling_jsqa import JSQAForMOSRegression
-from .mos import MOSCollator
+from .mos_collators import MOSCollator
 from .predictions import predict
 
 # Our choices: clips to fit on, how near to the ends of the scale ratings may be, and strengths of the regularisation.

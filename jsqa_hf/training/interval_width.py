@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from ..modeling_jsqa import JSQAForMOSRegression
-from .mos import MOSCollator
+from .mos_collators import MOSCollator
 from .predictions import Predictions, predict
 
 # Standard deviations on either side of the mean that hold 95 % of a normal distribution.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..modeling_jsqa import JSQAForMOSRegression
-from .mos import MOSCollator
+from .mos_collators import MOSCollator
 
 __all__ = ["Predictions", "predict"]
 
