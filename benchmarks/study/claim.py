@@ -13,7 +13,7 @@ clips and more (`simulated`). Writes `claim.json`, `claim.md` and `claim.png`. S
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,18 +133,21 @@ def with_dimensions(rows: Sequence[Row], path: str, scale: Sequence[float]) -> l
 
 
 def plan(args: ClaimArguments) -> tuple[list[Job], list[Test]]:
-    """The jobs of stage 1, and the tables with those of stage 2."""
-    folder = Path(args.output_dir)
+    """The jobs of stage 1, and the tables with those of stage 2.
+
+    Raises:
+        ValueError: if `parts` has one that there is not, or the ratings do not allow a table.
+    """
     if unknown := set(args.parts) - set(PARTS):
         raise ValueError(f"--parts has no {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     stage1 = []
     if args.pretrained is None:
         extra = OBJECTIVE if args.objective is None else [f"--{word}" for word in args.objective]
         stage1 = [pretraining_job(f"stage1/{seed}", args, seed, extra) for seed in args.seeds]
-    pretrained = args.pretrained or [str(folder / job.name) for job in stage1]
+    pretrained = args.pretrained or [str(Path(args.output_dir) / job.name) for job in stage1]
     models = {seed: pretrained[number % len(pretrained)] for number, seed in enumerate(args.seeds)}
-
-    def test(name: str, tables: Mapping[int, Sequence[tuple[str, str]]], outputs: Sequence[str] = ("mos",)) -> Test:
+    tests = []
+    for name, outputs, tables in rating_tables(args):
         jobs = {
             (arm, seed): [
                 finetuning_job(
@@ -161,32 +164,33 @@ def plan(args: ClaimArguments) -> tuple[list[Job], list[Test]]:
             for seed in args.seeds
             for arm in ARMS
         }
-        return Test(name, tuple(outputs), jobs)
+        tests.append(Test(name, outputs, jobs))
+    return stage1, tests
 
-    tests = []
+
+def rating_tables(args: ClaimArguments) -> Iterator[tuple[str, tuple[str, ...], dict[int, list[tuple[str, str]]]]]:
+    """Write the ratings of each table of results; gives its name, its outputs, and by seed what `write_pairs` does."""
+    folder = Path(args.output_dir) / "tables"
     if "slotest" in args.parts and args.slotest:
-        rows, outputs = read_table(args.slotest), ["mos"]
+        rows, outputs = read_table(args.slotest), ("mos",)
         if args.dimensions:
             rows = with_dimensions(rows, args.dimensions, args.dimensions_range)
             outputs += DIMENSIONS
-        pairs = write_pairs(folder / "tables" / "slotest", held_out_folds(rows))
-        tests.append(test("slotest", dict.fromkeys(args.seeds, pairs), outputs))
+        yield "slotest", outputs, dict.fromkeys(args.seeds, write_pairs(folder / "slotest", held_out_folds(rows)))
     if "p835" in args.parts:
         rows = read_table(args.p835)
-        split = [(of_split(rows, args.train_split), of_split(rows, args.test_split))]
-        pairs = write_pairs(folder / "tables" / "p835", split)
-        tests.append(test("p835", dict.fromkeys(args.seeds, pairs)))
+        split = (of_split(rows, args.train_split), of_split(rows, args.test_split))
+        yield "p835", ("mos",), dict.fromkeys(args.seeds, write_pairs(folder / "p835", [split]))
     if "simulated" in args.parts:
         rows, held_out = of_split(read_table(args.sim_train), args.train_split), read_table(args.sim_test)
         subsets = {seed: nested_subsets(rows, args.budgets, seed) for seed in args.seeds}
         for budget in args.budgets:
             name = f"simulated-{budget or 'all'}"
             tables = {
-                seed: write_pairs(folder / "tables" / f"{name}-{seed}", [(subsets[seed][budget], held_out)])
+                seed: write_pairs(folder / f"{name}-{seed}", [(subsets[seed][budget], held_out)])
                 for seed in args.seeds
             }
-            tests.append(test(name, tables))
-    return stage1, tests
+            yield name, ("mos",), tables
 
 
 def write_pairs(folder: Path, pairs: Sequence[tuple[list[Row], list[Row]]]) -> list[tuple[str, str]]:
