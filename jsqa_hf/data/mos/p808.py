@@ -177,6 +177,7 @@ def _from_single_votes(table: Path) -> list[Row]:
 
 
 def _with_audio(rows: list[Row], root: Path, audio_root: str | os.PathLike[str] | None) -> list[Row]:
+    """The rows with the paths of their clips, found as [`read_p808`] tells."""
     folder = Path(audio_root) if audio_root is not None else root if root.is_dir() else root.parent
     addresses = [_folders_and_name(row["file"]) for row in rows]
     # Systems are told apart by their folders alone: `noisy/c1.wav` and `enhanced/c1.wav`.
@@ -189,12 +190,7 @@ def _with_audio(rows: list[Row], root: Path, audio_root: str | os.PathLike[str] 
         if clip is None and clips[address] == 1:
             names = names or files_by_name(folder)
             named = names.get(address[-1].lower(), [])
-            same = [path for path in named if _ends_with(path, address)]
-            if len(same) > 1:
-                raise ValueError(
-                    f"{row['file']} could be {same[0]} or {same[1]}: pass the folder of one as audio_root"
-                )
-            clip = same[0] if same else None
+            clip = _at_address(named, address, row["file"])
             if named and clip is None and clips[address[-1:]] == 1:
                 elsewhere.append(f"{named[0]} for {row['file']}")
         # One that is missing is named by where it belongs.
@@ -213,5 +209,10 @@ def _folders_and_name(file: str) -> tuple[str, ...]:
     return tuple(part for part in path.parts if part != "/")
 
 
-def _ends_with(path: Path, end: tuple[str, ...]) -> bool:
-    return [part.lower() for part in path.parts[-len(end) :]] == [part.lower() for part in end]
+def _at_address(paths: list[Path], address: tuple[str, ...], file: str) -> Path | None:
+    """The one of the paths that ends with the whole address of a file, in upper or lower case."""
+    end = [part.lower() for part in address]
+    same = [path for path in paths if [part.lower() for part in path.parts[-len(end) :]] == end]
+    if len(same) > 1:
+        raise ValueError(f"{file} could be {same[0]} or {same[1]}: pass the folder of one as audio_root")
+    return same[0] if same else None
