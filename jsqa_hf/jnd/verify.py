@@ -167,17 +167,9 @@ def verify(
     judged: list[JudgedPair] = []
     refusals: list[Refusal] = []
     for number, row in enumerate(_sampled(pairs, sample, seed)):
-        missing = [column for column in ("clips", "severity", "distortion") if column not in row]
-        if missing:
-            raise ValueError(f"the pairs lack the column(s) {', '.join(missing)}; they have {', '.join(row)}")
         content_id = str(row.get("content_id", number))
-        clips = row["clips"]
-        if len(clips) % 2 or not clips or len(row["severity"]) not in (0, len(clips)):
-            raise ValueError(
-                f"{content_id!r} has {len(clips)} clips and {len(row['severity'])} severities: it needs two to a level"
-            )
-        samples = [_decoded(clip, row, judge.sampling_rate) for clip in clips]
-        severities = list(row["severity"]) or [float("nan")] * len(clips)
+        severities = _severities(row, content_id)
+        samples = [_decoded(clip, row, judge.sampling_rate) for clip in row["clips"]]
         for kind, first, second in _comparisons(severities):
             try:
                 distance = judge.distance(samples[first], samples[second], judge.sampling_rate)
@@ -209,6 +201,17 @@ def _sampled(
         index = np.random.default_rng(seed).permutation(len(pairs))[:sample]
         return (pairs[int(position)] for position in np.sort(index))
     return islice(pairs, sample)
+
+
+def _severities(row: Mapping[str, Any], content_id: str) -> list[float]:
+    """Of each clip, NaN where unknown; refuses a row that is no ladder."""
+    missing = [column for column in ("clips", "severity", "distortion") if column not in row]
+    if missing:
+        raise ValueError(f"the pairs lack the column(s) {', '.join(missing)}; they have {', '.join(row)}")
+    clips, severities = len(row["clips"]), list(row["severity"])
+    if clips % 2 or not clips or len(severities) not in (0, clips):
+        raise ValueError(f"{content_id!r} has {clips} clips and {len(severities)} severities: it needs two to a level")
+    return severities or [float("nan")] * clips
 
 
 def _decoded(clip: Any, row: Mapping[str, Any], sampling_rate: int) -> NDArray[np.float32]:
