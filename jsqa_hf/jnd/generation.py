@@ -122,17 +122,7 @@ def generate_pairs(options: PairOptions, command: Sequence[str] = ()) -> Generat
         pairs, skipped = _make_pairs(sources.speech, _generator(selection.chains, options), options, cache)
         notes += _unused_rirs(pairs, sources)
         save(pairs, unfinished, options.format, options.num_shards)
-        if options.preview:
-            from .preview import write_preview
-
-            write_preview(pairs, unfinished / "preview", options.preview)
-        if options.report is not None:
-            from .pair_report import write_report
-
-            try:
-                notes += write_report(pairs, sources, unfinished / "report", options)
-            except Exception as error:  # Whatever a judge stumbles over: the pairs took hours, and are right.
-                notes.append(f"no report: {error}")
+        notes += _write_preview_and_report(pairs, sources, unfinished, options)
         result = GeneratedPairs(folder, pairs_summary(pairs), skipped, notes)
         write_record(unfinished, pairs, options, sources, selection, command, skipped)
         shutil.rmtree(cache)
@@ -146,6 +136,24 @@ def _check_report(options: PairOptions) -> None:
         raise ValueError("--report needs --noise, as the judge is calibrated on it")
     if options.report not in JUDGES:
         raise ValueError(f"--report: there is no judge {options.report!r}; there are {', '.join(JUDGES)}")
+
+
+def _write_preview_and_report(
+    pairs: datasets.Dataset, sources: Sources, folder: Path, options: PairOptions
+) -> list[str]:
+    """Write those that are asked for; returns notes."""
+    if options.preview:
+        from .preview import write_preview
+
+        write_preview(pairs, folder / "preview", options.preview)
+    if options.report is None:
+        return []
+    from .pair_report import write_report
+
+    try:
+        return write_report(pairs, sources, folder / "report", options)
+    except Exception as error:  # Whatever a judge stumbles over: the pairs took hours, and are right.
+        return [f"no report: {error}"]
 
 
 def load_sources(options: PairOptions) -> tuple[Sources, list[str]]:
