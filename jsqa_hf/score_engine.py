@@ -58,7 +58,10 @@ class FileScore:
 
 @dataclass(eq=False)
 class _Task:
-    """One input on its way; `outputs` has what the model gave for each window, in the order of time."""
+    """One input on its way; `outputs` has what the model gave for each window, in the order of time.
+
+    `is_read`: whether there are no more windows to come; `waiting`: number of those that are not rated yet.
+    """
 
     name: str
     source: Any
@@ -111,9 +114,11 @@ class ScoreEngine:
         self._capacity = _READ_AHEAD * max(batch_size, num_workers)
         # One lock for all that follows; whoever changes any of it tells the others.
         self._changed = threading.Condition()
+        # Fetched and not yet given out, in the order of the sources; of these so many are still being read.
         self._tasks: deque[_Task] = deque()
-        self._windows: deque[_Window] = deque()
         self._reading = 0
+        # Waiting to be rated; so many others are being rated.
+        self._windows: deque[_Window] = deque()
         self._rating = 0
         self._exhausted = False
         self._stopped = False
@@ -150,6 +155,8 @@ class ScoreEngine:
             self._stop()
             self._join(readers, raters)
 
+    # The thread that starts the others and gives out results
+
     def _start(self, target: Any, count: int, name: str) -> list[threading.Thread]:
         threads = [threading.Thread(target=target, name=f"jsqa-{name}-{i}", daemon=True) for i in range(count)]
         for thread in threads:
@@ -172,6 +179,7 @@ class ScoreEngine:
             self.rater.limit_cores(self._cores)
 
     def _next_done(self) -> _Task | None:
+        """The task whose turn it is, once it is done; None after the last."""
         with self._interruptions_wait():
             while not self._interrupted:
                 # What is told from here on is not seen below, and ends the wait.
