@@ -96,33 +96,29 @@ def distance_curve(material: Material, observer: Any, repetitions: int = 2) -> d
         of the probability at one JND in 1/dB; the step that half of the pairs and half of the listeners notice in dB;
         `rank_correlation` of distance and difference within contents.
     """
-    columns: dict[str, list[float]] = {name: [] for name in ("step", "distance", "jnds", "probability", "noticed")}
-    speakers: list[int] = []
-    correlations, owners = [], []
     first, second = np.triu_indices(len(SNRS_DB), k=1)
     steps = np.round(np.abs(np.subtract.outer(SNRS_DB, SNRS_DB))[first, second], 3)
-    for speaker in tqdm(range(len(material.rows)), desc="distances"):
-        for repetition in range(repetitions):
-            clips = material.degrade(NOISE, speaker, SNRS_DB, repetition)
-            projections = np.array([observer.project(clip_input(clip)) for clip in clips])
-            distance = pairwise_distances(projections)[first, second]
-            jnds = observer.scale.jnds_between(distance)
-            probability = observer.scale.probability_noticed(jnds)
-            values = (steps, distance, jnds, probability, (probability >= 0.5).astype(float))
-            for column, new in zip(columns.values(), values, strict=True):
-                column += new.tolist()
-            speakers += [speaker] * len(steps)
-            correlations.append(float(spearmanr(distance, steps).statistic) if np.ptp(distance) > 0 else 0.0)
-            owners.append(speaker)
-    table = {name: np.array(column) for name, column in columns.items()}
+    contents = [(speaker, repetition) for speaker in range(len(material.rows)) for repetition in range(repetitions)]
+    speakers = [speaker for speaker, _ in contents]
+    projections = (
+        [observer.project(clip_input(clip)) for clip in material.degrade(NOISE, speaker, SNRS_DB, repetition)]
+        for speaker, repetition in tqdm(contents, desc="distances")
+    )
+    # Rows are contents, columns pairs of their clips.
+    distances = np.array([pairwise_distances(np.array(of_content))[first, second] for of_content in projections])
+    jnds = observer.scale.jnds_between(distances)
+    probability = observer.scale.probability_noticed(jnds)
+    noticed = (probability >= 0.5).astype(float)
+    table = {"distance": distances, "jnds": jnds, "probability": probability, "noticed": noticed}
+    correlations = [float(spearmanr(one, steps).statistic) if np.ptp(one) > 0 else 0.0 for one in distances]
     listeners = JNDScale([0.0, 1.0], [0.0, 1.0])
     results: dict[str, Any] = {"steps": {}}
     for step in np.unique(steps):
-        chosen = table["step"] == step
-        groups = np.array(speakers)[chosen].tolist()
+        chosen = steps == step
+        groups = np.repeat(speakers, chosen.sum()).tolist()
         results["steps"][f"{step:g}"] = {
-            name: mean_with_interval(table[name][chosen], groups, material.seed)
-            for name in ("distance", "jnds", "probability", "noticed")
+            name: mean_with_interval(values[:, chosen].ravel(), groups, material.seed)
+            for name, values in table.items()
         } | {"listeners": round(float(listeners.probability_noticed(step / JND_DB)), 4)}
 
     def slope(name: str) -> float:
@@ -135,9 +131,9 @@ def distance_curve(material: Material, observer: Any, repetitions: int = 2) -> d
     results |= {
         "slope_at_jnd": slope("probability"),
         "slope_at_jnd_of_listeners": slope("listeners"),
-        "half_noticed_db": _half_noticed(table["step"], table["noticed"]),
+        "half_noticed_db": _half_noticed(np.tile(steps, len(contents)), noticed.ravel()),
         "half_noticed_db_of_listeners": round(half * JND_DB, 2),
-        "rank_correlation": mean_with_interval(correlations, owners, material.seed),
+        "rank_correlation": mean_with_interval(correlations, speakers, material.seed),
     }
     return results
 
@@ -169,9 +165,8 @@ def content_measures(material: Material, model: Any, collator: Any, scale: JNDSc
         material.noise, levels=3, duration_s=len(material.speech[0]) / SAMPLING_RATE, seed=material.seed
     )
     count = len(material.rows)
-    rows: dict[str, list[Any]] = {name: [row[name] for row in material.rows] for name in ("audio", "speech_id")}
-    rows["speaker_id"] = [row["speaker_id"] for row in material.rows]
-    batch = {name: [values[number % count] for number in range(ladders)] for name, values in rows.items()}
+    rows = [material.rows[number % count] for number in range(ladders)]
+    batch = {name: [row[name] for row in rows] for name in ("audio", "speech_id", "speaker_id")}
     made = generator({**batch, "repetition": [number // count for number in range(ladders)]})
     dataset = [{name: made[name][number] for name in made} for number in range(ladders)]
     projections, embeddings, described = embed_ladders(model, dataset, collator)
@@ -226,16 +221,10 @@ def monotonicity(material: Material, rate: Rate, contents: int = 4, levels: int 
         severities = severity_steps(distortion, levels)
         positions = distortion.threshold.position(severities)
         badness = -positions if distortion.worse == "lower" else positions
-        places = [number * contents + place for place in range(contents)]
+        # One speaker after the other, over all distortions.
+        places = [divmod(number * contents + place, len(material.rows)) for place in range(contents)]
         scores = np.array(
-            [
-                rate(
-                    material.degrade(
-                        name, place % len(material.rows), severities.tolist(), place // len(material.rows)
-                    )
-                )
-                for place in places
-            ]
+            [rate(material.degrade(name, speaker, severities.tolist(), repetition)) for repetition, speaker in places]
         )
         each = [monotonicity_violations(values, badness) for values in scores]
         rank = [float(spearmanr(values, -badness).statistic) if np.ptp(values) > 0 else 0.0 for values in scores]
@@ -248,7 +237,7 @@ def monotonicity(material: Material, rate: Rate, contents: int = 4, levels: int 
         }
         wrong += [one.rate for one in each]
         ranks += rank
-        speakers += [place % len(material.rows) for place in places]
+        speakers += [speaker for _, speaker in places]
     return {
         "distortions": distortions,
         "all": {
