@@ -85,35 +85,40 @@ def _pairs(values: Mapping[str, Any]) -> str:
 def plot(results: Mapping[str, Any], path: Path) -> None:
     """Shares over the size of the step: ranked rightly in noise and in all else, and noticed."""
     figure = Figure(figsize=(13, 4), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, part, title in zip(panels, ("noise", "others"), ("noise", "all other distortions"), strict=False):
-        curves: dict[str, list[tuple[float, float, float, float]]] = {}
-        for step, values in results[part].items():
-            for name, share in values["ranked_rightly"].items():
-                curves.setdefault(name, []).append((float(step), share["mean"], *(share["interval"] or [np.nan] * 2)))
-        for name, points in curves.items():
-            steps, shares, low, high = np.array(points).T
-            (line,) = axes.plot(steps, shares, marker="o", label=name)
-            axes.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
-        axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-        axes.set(xlabel="step in JNDs", ylabel="share ranked rightly", title=title, ylim=(0, 1.03))
-        axes.legend(loc="lower right")
-    axes = panels[2]
-    for part, title in (("noise", "noise"), ("others", "all others")):
-        steps = [float(step) for step in results[part]]
-        for name, style in (("probability", "-"), ("noticed", ":")):
-            label = f"{title}: {'expected listeners' if name == 'probability' else 'pairs called noticeable'}"
+    noise, others, noticed = figure.subplots(1, 3)
+    _plot_ranking(noise, results["noise"], "noise")
+    _plot_ranking(others, results["others"], "all other distortions")
+    _plot_noticed(noticed, results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def _plot_ranking(axes: Any, steps: Mapping[str, Any], title: str) -> None:
+    curves: dict[str, list[tuple[float, float, float, float]]] = {}
+    for step, values in steps.items():
+        for name, share in values["ranked_rightly"].items():
+            curves.setdefault(name, []).append((float(step), share["mean"], *(share["interval"] or [np.nan] * 2)))
+    for name, points in curves.items():
+        sizes, shares, low, high = np.array(points).T
+        (line,) = axes.plot(sizes, shares, marker="o", label=name)
+        axes.fill_between(sizes, low, high, alpha=0.15, color=line.get_color())
+    axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+    axes.set(xlabel="step in JNDs", ylabel="share ranked rightly", title=title, ylim=(0, 1.03))
+    axes.legend(loc="lower right")
+
+
+def _plot_noticed(axes: Any, results: Mapping[str, Any]) -> None:
+    for part, title, colour in (("noise", "noise", "tab:blue"), ("others", "all others", "tab:orange")):
+        sizes = [float(step) for step in results[part]]
+        for name, label, style in (
+            ("probability", "expected listeners", "-"),
+            ("noticed", "pairs called noticeable", ":"),
+        ):
             shares = [values[name]["mean"] for values in results[part].values()]
-            axes.plot(
-                steps, shares, style, marker="o", label=label, color="tab:blue" if part == "noise" else "tab:orange"
-            )
+            axes.plot(sizes, shares, style, marker="o", label=f"{title}: {label}", color=colour)
     heard = results["listeners"]
-    axes.plot(
-        [float(step) for step in heard],
-        [values["expected"] for values in heard.values()],
-        "k-",
-        label="listeners, fitted",
-    )
+    expected = [values["expected"] for values in heard.values()]
+    axes.plot([float(step) for step in heard], expected, "k-", label="listeners, fitted")
     answered = [(float(step), values) for step, values in heard.items() if "answered" in values]
     if answered:
         shares = np.array([values["answered"] for _, values in answered])
@@ -121,5 +126,3 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
         axes.errorbar([step for step, _ in answered], shares, yerr=errors, fmt="ks", label="listeners' answers")
     axes.set(xlabel="step in JNDs", ylabel="share noticed", title="noticed", ylim=(0, 1.03))
     axes.legend(loc="lower right", fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
