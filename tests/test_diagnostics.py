@@ -18,7 +18,7 @@ from small import small_config
 from transformers import TrainingArguments
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining
-from jsqa_hf.training import ContrastiveCollator, ContrastiveDiagnostics, ContrastiveTrainer
+from jsqa_hf.training import ContrastiveCollator, ContrastiveDiagnostics, ContrastiveTrainer, run_training
 from jsqa_hf.training.diagnostics import contrastive_diagnostics, describe_problems
 from jsqa_hf.training.embedding import embed_ladders
 from jsqa_hf.training.embedding_measures import (
@@ -288,6 +288,34 @@ def test_a_calibration_does_not_outlive_its_weights(tmp_path):
     assert any("eval_jnd_error" in log for log in trainer.state.log_history)
     saved = json.loads((tmp_path / "checkpoint-2" / "config.json").read_text(encoding="utf-8"))
     assert saved.get("jnd_calibration") is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"eval_strategy": "no", "save_strategy": "no", "bf16_full_eval": True},
+        {
+            "eval_strategy": "steps",
+            "eval_steps": 1,
+            "save_strategy": "steps",
+            "save_steps": 1,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "jnd_error",
+            "greater_is_better": False,
+        },
+    ],
+)
+def test_a_run_ends_with_the_calibration_of_the_weights_that_it_saved(options, tmp_path):
+    rows = ladder_rows(8, levels=3, clips=True)
+    # High enough that the best weights are not the last.
+    trainer = small_trainer(tmp_path, rows, learning_rate=0.2, **options)
+    metrics = run_training(trainer, trainer.args)
+    config = JSQAForContrastivePretraining.from_pretrained(tmp_path).config
+    assert config.jnd_calibration["error_jnds"] == metrics["eval_jnd_error"]
+    assert config.dtype == torch.float32
+    if trainer.args.load_best_model_at_end:
+        best, last = (log["eval_jnd_error"] for log in trainer.state.log_history[:2])
+        assert metrics["eval_jnd_error"] == pytest.approx(best) and best < last
 
 
 def test_evaluating_changes_neither_mode_nor_random_state(tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers.utils import CONFIG_NAME
 
 from ..evaluation import write_json
 from ..metrics import mos_metrics
@@ -145,6 +146,8 @@ def _train(trainer: Trainer, args: TrainingArguments, checkpoint: Path | str | N
 def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], initial: bool) -> None:
     """Write the trained model, evaluate it, and write the state of the run and the metrics, which this adds to.
 
+    The configuration is written twice: an evaluation may add to it.
+
     `initial`: whether the first evaluation was before the first step.
     """
     evaluations = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
@@ -157,8 +160,13 @@ def _save(trainer: Trainer, args: TrainingArguments, metrics: dict[str, float], 
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     trainer.save_state()
+    output = Path(str(args.output_dir))
     if trainer.is_world_process_zero():
-        write_metrics(Path(str(args.output_dir)) / "metrics.json", metrics)
+        write_metrics(output / "metrics.json", metrics)
+    # With the calibration that the evaluation found. What is saved of an adapter has no configuration.
+    if args.should_save and (output / CONFIG_NAME).is_file():
+        model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        model.config.save_pretrained(output)
     if isinstance(trainer, HubTrainer):
         trainer.publish()
 
