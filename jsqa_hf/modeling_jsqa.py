@@ -700,7 +700,7 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
             attention_mask: (batch, samples).
             labels: (batch, outputs), or (batch,) for a single output: ratings on `config.mos_score_range`, NaN where
                 a clip was not rated.
-            clip_weights: (batch,) how much each clip counts in the loss; all the same if not given.
+            clip_weights: (batch,) how much each clip counts in the loss, on average 1; all the same if not given.
             corpus_ids: (batch,) integers, which of `config.mos_corpora` the labels are from; the first if not given.
             content_ids, quality, distortion_ids: (batch,) each, as of [`JSQAForContrastivePretraining.forward`], where
                 the batch has ladders of JND pairs besides rated clips. With `config.jnd_preference_weight` above 0 the

@@ -21,10 +21,11 @@ def mos_loss(
         kind: `"mse"` and `"l1"`, squared and absolute error for the mean plus the Gaussian negative log-likelihood of
             the variance with the mean held fixed; `"gaussian_nll"`, the likelihood for both (Nix and Weigend, ICNN
             1994).
-        weights: (batch,), how much each clip counts, 0 or above; all the same if None.
+        weights: (batch,), how much each clip counts, 0 or above, and 1 on average over the training set; 1 if None.
 
     Returns:
-        Scalar loss in float32, a weighted mean; 0 if no label is rated.
+        Scalar loss in float32; 0 if no label is rated. The weighted sum is divided by the number of rated labels, and
+        not by the sum of their weights: the mean over batches of as many ratings is the loss of all of them at once.
 
     Raises:
         ValueError: for an unknown kind.
@@ -40,8 +41,8 @@ def mos_loss(
         loss = error(mean, target, reduction="none") + likelihood
     else:
         raise ValueError(f"`kind` must be 'mse', 'l1' or 'gaussian_nll', but is {kind!r}")
-    count = rated.float() if weights is None else rated * weights.float()[:, None]
-    return (loss * count).sum() / count.sum().clamp(min=_TINY)
+    counted = rated.float() if weights is None else rated * weights.float()[:, None]
+    return (loss * counted).sum() / rated.sum().clamp(min=1)
 
 
 def rank_loss(mean: Tensor, labels: Tensor, scale: float = 1.0, weights: Tensor | None = None) -> Tensor:

@@ -35,7 +35,7 @@ from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.evaluation_data import load_listening_test
-from jsqa_hf.training import RunArguments, corpus_names, load_rated_clips, run_script
+from jsqa_hf.training import RunArguments, corpus_names, load_rated_clips, run_script, with_vote_weights
 from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
 from jsqa_hf.training.mos import depth
 from jsqa_hf.training.mos_collators import MOSCollator
@@ -346,22 +346,57 @@ class TestCollator:
         batch = MOSCollator(JSQAFeatureExtractor(), 0.2, "none")(self.rows(corpus))
         assert batch["attention_mask"].sum(dim=1).tolist() == [8000, 9600, 11200]
 
-    def test_votes_and_corpora_become_tensors(self, corpus: Path) -> None:
-        rows = [
-            row | {"n_votes": votes, "corpus_id": 1}
-            for row, votes in zip(self.rows(corpus), (4, 12, None), strict=True)
-        ]
-        batch = MOSCollator(JSQAFeatureExtractor(), votes_of_half_weight=4.0)(rows)
-        assert batch["clip_weights"].tolist() == pytest.approx([0.5, 0.75, 1.0])
-        for half in (0.0, 4.0):
-            none = MOSCollator(JSQAFeatureExtractor(), votes_of_half_weight=half)([rows[0] | {"n_votes": 0}])
-            assert none["clip_weights"].tolist() == [0.0]
+    def test_weights_and_corpora_become_tensors(self, corpus: Path) -> None:
+        rows = [row | {"clip_weight": 0.5, "corpus_id": 1} for row in self.rows(corpus)]
+        batch = MOSCollator(JSQAFeatureExtractor())(rows)
+        assert batch["clip_weights"].tolist() == [0.5, 0.5, 0.5]
         assert batch["corpus_ids"].tolist() == [1, 1, 1]
 
-    @pytest.mark.parametrize("options", [{"crop": "end"}, {"max_duration_s": 0.0}, {"votes_of_half_weight": -1.0}])
+    @pytest.mark.parametrize("options", [{"crop": "end"}, {"max_duration_s": 0.0}])
     def test_senseless_options_are_refused(self, options: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=next(iter(options))):
             MOSCollator(JSQAFeatureExtractor(), **options)
+
+
+class TestVotes:
+    @pytest.mark.parametrize(
+        ("votes", "half", "expected"),
+        [([4, 12, None], 4.0, [0.5, 0.75, 1.0]), ([0, 4, 4], 0.0, [0, 1, 1]), ([0, 12, 4], 4.0, [0, 0.75, 0.5])],
+    )
+    def test_clips_count_by_their_votes_and_1_on_average(
+        self, votes: list[int | None], half: float, expected: list[float]
+    ) -> None:
+        weights = with_vote_weights(datasets.Dataset.from_dict({"n_votes": votes}), half)["clip_weight"][:]
+        assert weights == pytest.approx([3 * weight / sum(expected) for weight in expected])
+
+    def test_numbers_that_are_not_known_count_alike(self) -> None:
+        rows = datasets.Dataset.from_dict({"file": ["a.wav", "b.wav"]})
+        assert with_vote_weights(rows, 4.0)["clip_weight"][:] == [1, 1]
+
+    def test_a_number_below_0_and_clips_without_any_vote_are_refused(self) -> None:
+        rows = datasets.Dataset.from_dict({"n_votes": [0, 0]})
+        for half, message in ((-1.0, "must not be below 0"), (4.0, "no clip to train on has a vote")):
+            with pytest.raises(ValueError, match=message):
+                with_vote_weights(rows, half)
+
+    def test_they_count_the_same_one_clip_at_a_time(self, script: ModuleType, corpus: Path, tmp_path: Path) -> None:
+        start_without_dropout(tmp_path / "start")
+        # Clips of the same length, as the group norm sees the padding. Adam would hide how large gradients are.
+        common = [f"--model={tmp_path / 'start'}", *NO_DROPOUT, "--max_duration_s=0.3", "--max_steps=2"]
+        common += ["--optim=sgd", "--learning_rate=0.1"]
+        for name, extra in {
+            "alike": ["--per_device_train_batch_size=6"],
+            "together": ["--per_device_train_batch_size=6", "--votes_of_half_weight=30"],
+            "apart": [
+                *("--per_device_train_batch_size=1", "--gradient_accumulation_steps=6"),
+                "--votes_of_half_weight=30",
+            ],
+        }.items():
+            script.main(arguments(corpus, tmp_path / name, *common, *extra))
+        alike, together, apart = (weights(tmp_path / name) for name in ("alike", "together", "apart"))
+        for key in together:
+            torch.testing.assert_close(together[key], apart[key], rtol=1e-4, atol=1e-5)
+        assert max(float((alike[key] - together[key]).abs().max()) for key in together) > 1e-4
 
 
 def test_learning_rates_fall_from_the_head_to_the_front_end(
@@ -499,6 +534,7 @@ def test_two_processes_give_the_update_of_one(corpus: Path, tmp_path: Path) -> N
     extra = [f"--model={tmp_path / 'start'}", *NO_DROPOUT, "--weight_decay=0.1", "--layer_decay=0.5"]
     extra += ["--ratings", str(corpus), str(second), "--score_ranges", "1", "5", "0", "100", "--corpus_offsets=true"]
     extra += ["--crop=random", "--max_duration_s=0.3", "--train_sampling_strategy=group_by_length"]
+    extra += ["--votes_of_half_weight=30"]
     for name, head_only_steps in (("frozen", 4), ("thawed", 2)):
         for processes in (1, 2):
             output = tmp_path / f"{name}{processes}"

@@ -45,10 +45,9 @@ def collator(pairs: Path, ladders_per_clip: float, **options: Any) -> LadderedMO
 
 class TestCollator:
     def test_ladders_follow_the_rated_clips(self, corpus: Path, pairs: Path) -> None:
-        rows = [row | {"corpus_id": 1, "n_votes": 4} for row in rated(corpus)]
-        options = {"votes_of_half_weight": 4.0}
-        batch = collator(pairs, 1.0, **options)(rows)
-        plain = MOSCollator(JSQAFeatureExtractor(), 0.25, "random", **options)(rows)
+        rows = [row | {"corpus_id": 1, "clip_weight": 0.5} for row in rated(corpus)]
+        batch = collator(pairs, 1.0)(rows)
+        plain = MOSCollator(JSQAFeatureExtractor(), 0.25, "random")(rows)
         for name, values in plain.items():
             torch.testing.assert_close(batch[name][:4], values)
         # Four ladders of two levels of two clips of 0.25 s.

@@ -33,9 +33,19 @@ def test_weights_count_clips_as_often_as_they_say(kind: str) -> None:
     weights = torch.tensor([1.0, 2.0, 3.0, 1.0, 0.0, 2.0])
     repeated = weights.long().tolist()
     rows = [index for index, count in enumerate(repeated) for _ in range(count)]
-    expected = mos_loss(mean[rows], variance[rows], labels[rows], kind)
+    # Means over as many ratings as there are and as there would be.
+    share = (~labels[rows].isnan()).sum() / (~labels.isnan()).sum()
+    expected = share * mos_loss(mean[rows], variance[rows], labels[rows], kind)
     torch.testing.assert_close(mos_loss(mean, variance, labels, kind, weights), expected)
-    torch.testing.assert_close(mos_loss(mean, variance, labels, kind, 0.3 * weights), expected)
+    alike = torch.ones(len(labels))
+    torch.testing.assert_close(mos_loss(mean, variance, labels, kind, alike), mos_loss(mean, variance, labels, kind))
+
+
+def test_weighted_clips_one_by_one_have_the_mean_loss_of_their_batch() -> None:
+    mean, variance, labels = (part[3:] for part in ratings(2))
+    weights = torch.tensor([0.2, 1.0, 1.8])
+    parts = [mos_loss(*(part[[row]] for part in (mean, variance, labels)), weights=weights[[row]]) for row in range(3)]
+    torch.testing.assert_close(torch.stack(parts).mean(), mos_loss(mean, variance, labels, weights=weights))
 
 
 def test_l1_has_the_gradient_of_the_absolute_error_for_the_mean() -> None:

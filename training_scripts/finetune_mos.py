@@ -41,6 +41,7 @@ from jsqa_hf.training import (
     run_training,
     widen_intervals,
     with_lengths,
+    with_vote_weights,
 )
 
 
@@ -146,6 +147,8 @@ def build_datasets(
         args.ratings, splits=args.split, score_ranges=args.score_ranges, to_train_on=True, **options
     )
     check_rated(train, args.outputs, args.corpus_offsets)
+    if args.votes_of_half_weight is not None:
+        train = with_vote_weights(train, args.votes_of_half_weight)
     evaluation = None
     if args.eval_ratings or args.eval_split:
         ranges = args.score_ranges if args.eval_ratings is None else None
@@ -281,7 +284,6 @@ def build_collator(
         "feature_extractor": feature_extractor,
         "max_duration_s": args.max_duration_s,
         "crop": args.crop,
-        "votes_of_half_weight": args.votes_of_half_weight,
         "seed": training_args.seed,
     }
     if args.pairs is None:

@@ -18,6 +18,7 @@ from .rated_clips import check_rated, corpus_names, load_rated_clips, on_scale, 
 from .run_card import CardArguments
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
+from .votes import with_vote_weights
 
 __all__ = [
     "CardArguments",
@@ -46,5 +47,6 @@ __all__ = [
     "run_training",
     "widen_intervals",
     "with_lengths",
+    "with_vote_weights",
     "write_metrics",
 ]

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from transformers import BatchFeature
 
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
-from ..mos_losses import vote_weights
 from .collators import ContrastiveCollator, decode_column_value
 
 Crop = Literal["none", "start", "random"]
@@ -28,8 +27,6 @@ class MOSCollator:
         crop: what is left of longer clips: all of them (`"none"`), their `"start"`, or a `"random"` part. Which one
             is known from seed, epoch, listening test and file alone, so that neither the number of processes or
             workers nor a resumed run changes it.
-        votes_of_half_weight: number of votes at which a clip counts half as much as one with very many, see
-            [`jsqa_hf.mos_losses.vote_weights`]; None weighs all alike.
         seed: of the crops.
 
     Attributes:
@@ -41,19 +38,15 @@ class MOSCollator:
         feature_extractor: JSQAFeatureExtractor,
         max_duration_s: float = 30.0,
         crop: Crop = "start",
-        votes_of_half_weight: float | None = None,
         seed: int = 0,
     ) -> None:
         if crop not in ("none", "start", "random"):
             raise ValueError(f"crop must be none, start or random, got {crop!r}")
         if not max_duration_s > 0:
             raise ValueError(f"max_duration_s must be positive, got {max_duration_s}; crop none leaves clips whole")
-        if votes_of_half_weight is not None and not votes_of_half_weight >= 0:
-            raise ValueError(f"votes_of_half_weight must not be below 0, got {votes_of_half_weight}")
         self.feature_extractor = feature_extractor
         self.max_duration_s = max_duration_s
         self.crop = crop
-        self.votes_of_half_weight = votes_of_half_weight
         self.seed = seed
         # In memory that the workers share: they may outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -67,10 +60,10 @@ class MOSCollator:
         self._epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `audio`, and perhaps `labels`, `n_votes` and `corpus_id` → tensors.
+        """Rows with `audio`, and perhaps `labels`, `clip_weight` and `corpus_id` → tensors.
 
-        `input_values` and `attention_mask` (clips, samples), and where the rows and the arguments tell, `labels`
-        (clips, outputs), `clip_weights` and `corpus_ids` (clips,). Labels of a row may be one number for one output.
+        `input_values` and `attention_mask` (clips, samples), and where the rows tell, `labels` (clips, outputs),
+        `clip_weights` and `corpus_ids` (clips,). Labels of a row may be one number for one output.
 
         Raises:
             ValueError: if a clip cannot be decoded or used; the message names its file.
@@ -81,10 +74,8 @@ class MOSCollator:
         if any("labels" in row for row in rows):
             labels = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)
             result["labels"] = labels[:, None] if labels.ndim == 1 else labels
-        if self.votes_of_half_weight is not None:
-            counts = [row.get("n_votes") for row in rows]
-            votes = torch.tensor([float("nan") if count is None else float(count) for count in counts])
-            result["clip_weights"] = vote_weights(votes, self.votes_of_half_weight)
+        if all("clip_weight" in row for row in rows):
+            result["clip_weights"] = torch.tensor([row["clip_weight"] for row in rows])
         if all("corpus_id" in row for row in rows):
             result["corpus_ids"] = torch.tensor([row["corpus_id"] for row in rows])
         return result
