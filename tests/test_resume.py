@@ -138,6 +138,19 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_message(whole, corpus, tmp_p
     assert_same_weights(whole, tmp_path)
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_checkpoint_of_weights_alone_is_not_gone_on_from(named, corpus, tmp_path):
+    output = tmp_path / "run"
+    run("pretrain_contrastive", corpus, output, "--save_only_model=true")
+    record = (output / "run.json").read_text()
+    extra = [f"--resume_from_checkpoint={output / 'checkpoint-4'}"] if named else []
+    if not named:
+        shutil.rmtree(output / "checkpoint-6")
+    with pytest.raises(ValueError, match="checkpoint-4 was saved with save_only_model"):
+        run("pretrain_contrastive", corpus, output, *extra)
+    assert (output / "run.json").read_text() == record
+
+
 def test_without_any_whole_checkpoint_the_run_starts_anew(whole, corpus, tmp_path, at_step):
     at_step(3, stop)
     with pytest.raises(Stopped):

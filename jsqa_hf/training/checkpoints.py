@@ -155,6 +155,21 @@ def find_checkpoint(args: TrainingArguments) -> Path | None:
     return None if found[0] is None else Path(found[0])
 
 
+def refuse_weights_alone(checkpoint: Path) -> None:
+    """Refuse to go on from a checkpoint of `save_only_model`: optimizer and learning rate would begin anew.
+
+    Raises:
+        ValueError: names the checkpoint.
+    """
+    # What `Trainer` writes in any case but this one; the optimizer has other names under FSDP and DeepSpeed.
+    if checkpoint.is_dir() and not any(checkpoint.glob("rng_state*.pth")):
+        raise ValueError(
+            f"{checkpoint} was saved with save_only_model, and a run can't go on from weights alone: start anew in "
+            f"another --output_dir, from these weights with --model {checkpoint} (stage 1: --backbone), or all over "
+            "without save_only_model"
+        )
+
+
 def _newest_whole(output: Path, processes: int) -> str | None:
     for folder in _checkpoints(output):
         reason = why_incomplete(folder)

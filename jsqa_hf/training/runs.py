@@ -20,7 +20,14 @@ from transformers.utils import CONFIG_NAME
 
 from ..evaluation import write_json
 from ..metrics import mos_metrics
-from .checkpoints import CheckpointSealer, checkpoint_folder, find_checkpoint, refuse_lost_weights, why_incomplete
+from .checkpoints import (
+    CheckpointSealer,
+    checkpoint_folder,
+    find_checkpoint,
+    refuse_lost_weights,
+    refuse_weights_alone,
+    why_incomplete,
+)
 from .hub_trainer import HubTrainer
 from .mos import MOSTrainer
 from .record import RunRecord
@@ -76,11 +83,14 @@ def run_training(
     Raises:
         SystemExit: after a signal, with 143 for SIGTERM and 130 for SIGINT.
         OSError: if a checkpoint can't be written; those before it are left as they were.
-        ValueError: if weights are no longer finite when they are to be evaluated or saved; likewise.
+        ValueError: if weights are no longer finite when they are to be evaluated or saved; likewise. Also if the
+            checkpoint holds weights alone, see [`refuse_weights_alone`].
     """
     # A bool is what `Trainer` takes besides; on the command line it is a word.
     named = str(args.resume_from_checkpoint or True).lower() != "true"
     checkpoint = args.resume_from_checkpoint if named else find_checkpoint(args)
+    if checkpoint is not None:
+        refuse_weights_alone(Path(checkpoint))
     record = RunRecord(
         args,
         arguments,
