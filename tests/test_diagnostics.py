@@ -318,6 +318,15 @@ def test_a_run_ends_with_the_calibration_of_the_weights_that_it_saved(options, t
         assert metrics["eval_jnd_error"] == pytest.approx(best) and best < last
 
 
+def test_other_data_are_not_given_the_diagnostics_of_the_evaluation_set(tmp_path):
+    trainer = small_trainer(tmp_path, ladder_rows(8, levels=3, clips=True))
+    assert "eval_quality_correlation" in trainer.evaluate()
+    others = ladder_rows(8, levels=3, clips=True, seed=1)
+    for metrics in (trainer.predict(others).metrics, trainer.evaluate(others)):
+        assert any(name.endswith("_loss") for name in metrics)
+        assert not any(name.endswith("quality_correlation") for name in metrics)
+
+
 def test_evaluating_changes_neither_mode_nor_random_state(tmp_path):
     rows = ladder_rows(5, clips=True)
     trainer = small_trainer(tmp_path, rows)

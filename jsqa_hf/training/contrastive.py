@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
+from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..losses import LadderLabels
@@ -29,7 +30,7 @@ class ContrastiveTrainer(HubTrainer):
 
     Args:
         loss_chunk_size: number of clips that go through the model at once; None caches nothing.
-        diagnostics: measures that are added to those of each evaluation.
+        diagnostics: measures that are added to those of each evaluation on their ladders; other data are given none.
         kwargs: see `Trainer`.
 
     Raises:
@@ -61,13 +62,14 @@ class ContrastiveTrainer(HubTrainer):
         if diagnostics is not None:
             self.add_callback(diagnostics)
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As in `Trainer`, with the diagnostics among the metrics."""
-        output = super().evaluation_loop(*args, **kwargs)
-        if self.diagnostics is not None and output.metrics is not None:
+    def evaluation_loop(self, dataloader: DataLoader[Any], *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As in `Trainer`, with the diagnostics among the metrics if the data are their ladders."""
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        diagnostics = self.diagnostics
+        if diagnostics is not None and dataloader.dataset is diagnostics.ladders and output.metrics is not None:
             model: Any = self.model
             prefix = kwargs.get("metric_key_prefix", "eval")
-            metrics = self.diagnostics(model, self.args, self.state.global_step)
+            metrics = diagnostics(model, self.args, self.state.global_step)
             output.metrics.update({f"{prefix}_{name}": value for name, value in metrics.items()})
         return output
 

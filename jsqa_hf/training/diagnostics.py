@@ -131,8 +131,9 @@ class ContrastiveDiagnostics(TrainerCallback):
     is taken out again once the weights change.
 
     Args:
-        ladders: held-out ladders with their clips, see [`contrastive_diagnostics`]; the first 256 are used. For the
-            speaker probe, speakers need at least two utterances.
+        ladders: held-out ladders with their clips, see [`contrastive_diagnostics`]; the same object as the trainer's
+            `eval_dataset`, or as one of several. The first 256 are used. For the speaker probe, speakers need at least
+            two utterances.
         feature_extractor: prepares the clips.
     """
 
