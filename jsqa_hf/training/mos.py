@@ -150,17 +150,18 @@ class MOSTrainer(HubTrainer):
         names = {id(parameter): name for name, parameter in trained.named_parameters()}
         hubert = trained.config.hubert_config
         layers, stable = hubert.num_hidden_layers, hubert.do_stable_layer_norm
-        groups: dict[tuple[int, float, float], dict[str, Any]] = {}
+        groups: dict[tuple[bool, int, float, float], dict[str, Any]] = {}
         for number, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
                 # What an adapter has beside the model counts as the head.
                 name = names.get(id(parameter), "head")
                 rate, decay = group["lr"] * self.layer_decay ** depth(name, layers, stable), group["weight_decay"]
-                if name.startswith("corpus_"):
+                if of_corpus := name.startswith("corpus_"):
                     rate, decay = self.corpus_learning_rate, 0.0
                 new = {**group, "params": [], "lr": rate, "weight_decay": decay}
-                groups.setdefault((number, rate, decay), new)["params"].append(parameter)
-        optimizer.param_groups = list(groups.values())
+                groups.setdefault((of_corpus, number, rate, decay), new)["params"].append(parameter)
+        # Trainer logs the rate of the first group, which is to be that of the network.
+        optimizer.param_groups = [groups[key] for key in sorted(groups, key=lambda key: key[0])]
         return optimizer
 
 
