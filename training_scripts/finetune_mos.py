@@ -305,6 +305,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     collator = build_collator(args, training_args, feature_extractor)
     whole_or_start = MOSCollator(feature_extractor, args.max_duration_s, "none" if args.crop == "none" else "start")
     if args.fit_head and not brings_head(args):
+        # Trainer moves it only later.
+        model.to(training_args.device)
         fit_head(model, train, whole_or_start, seed=training_args.seed)
     trainer = MOSTrainer(
         model=model,
