@@ -268,6 +268,14 @@ def test_speakers_of_stored_pairs_are_told_from_those_to_evaluate_on(
     assert message in caplog.text if message else "speakers" not in caplog.text
 
 
+@pytest.mark.parametrize("option", ["--eval_on_start=true", "--eval_strategy=epoch"])
+def test_an_evaluation_without_speech_is_refused_before_the_model_is_made(option, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_contrastive, "build_model", None)
+    with pytest.raises(ValueError, match="need held-out speech: give --eval_speech"):
+        pretrain_contrastive.main(pretraining(corpus, tmp_path / "run", option))
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_pretraining_without_data_says_what_to_give(tmp_path):
     with pytest.raises(ValueError, match="--pairs, or --speech, --noise and --max_steps"):
         pretrain_contrastive.main([f"--output_dir={tmp_path}"])

@@ -211,6 +211,10 @@ def build_datasets(
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Pretrain; returns the metrics."""
     args, card, training_args = parse_arguments((PretrainingArguments, CardArguments, RunArguments), argv)
+    if args.eval_speech is None and (training_args.eval_on_start or training_args.eval_strategy != "no"):
+        raise ValueError(
+            "--eval_on_start and --eval_strategy need held-out speech: give --eval_speech and --eval_noise"
+        )
     prepare_push(training_args)
     feature_extractor = JSQAFeatureExtractor()
     # The weights are drawn here; Trainer seeds too late for that.
