@@ -72,6 +72,12 @@ def test_the_setting_of_the_paper():
     assert (args.mos_dropout, args.mos_loss, args.max_duration_s, args.outputs) == (0.1, "mse", 30, ["mos"])
 
 
+@pytest.mark.parametrize("name", ["paper", "hubert_base"])
+def test_an_evaluation_takes_no_more_clips_at_once_than_training(name):
+    _, args, training_args = parse(CONFIGS / name / "pretrain.yaml")
+    assert training_args.per_device_eval_batch_size * 2 * args.levels <= args.loss_chunk_size
+
+
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LibriSpeech, CHiME-3 and NISQA with their layouts, one second a clip."""

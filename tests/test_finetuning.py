@@ -245,7 +245,9 @@ def test_offsets_need_a_reference_that_has_all_outputs(script: ModuleType, tmp_p
 def test_offsets_of_corpora_are_learned_and_saved(script: ModuleType, tmp_path: Path) -> None:
     paths = [write_corpus(tmp_path / "five"), write_corpus(tmp_path / "hundred", (0.0, 100.0))]
     extra = ["--ratings", *map(str, paths), "--score_ranges", "1", "5", "0", "100", "--corpus_offsets=true"]
-    script.main([*arguments(paths[0], tmp_path / "run")[1:], *extra])
+    script.main([*arguments(paths[0], tmp_path / "run")[1:], *extra, "--logging_steps=1"])
+    logs = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    assert logs[0]["learning_rate"] == 1e-3, "that of the network, and not of the offsets"
     model = JSQAForMOSRegression.from_pretrained(tmp_path / "run")
     assert model.config.mos_corpora == ["ratings", "ratings 2"]
     assert model.corpus_offsets is not None and float(model.corpus_offsets.detach().abs().max()) > 0
@@ -585,6 +587,23 @@ def test_the_head_can_start_from_the_regression(script: ModuleType, corpus: Path
     # The two halves of the line, and nothing of what other hidden units see.
     row = weights(tmp_path / "run")["head.output.weight"][0]
     assert row[:2].tolist() == [1, -1] and not row[2:].any()
+
+
+def test_the_head_is_fitted_where_the_run_trains(
+    script: ModuleType, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Fitted(Exception):
+        pass
+
+    def fit(model: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        raise Fitted(next(model.parameters()).device.type)
+
+    device = RunArguments.device.fget
+    # The original one sets up the processes.
+    monkeypatch.setattr(RunArguments, "device", property(lambda self: device(self) and torch.device("meta")))
+    monkeypatch.setattr(script, "fit_head", fit)
+    with pytest.raises(Fitted, match="meta"):
+        script.main(arguments(corpus, tmp_path / "run", "--fit_head=true"))
 
 
 def test_a_head_that_the_model_brings_is_not_fitted_again(script: ModuleType, corpus: Path, tmp_path: Path):
