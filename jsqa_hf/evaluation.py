@@ -96,8 +96,9 @@ def evaluate_clips(clips: RatedClips, *, resamples: int = RESAMPLES, seed: int =
 
     Returns:
         - `clips`: [`jsqa_hf.metrics.p1401_metrics`] per clip, with `interval_coverage_95`, the share of the ratings
-          within the predicted intervals, `n_independent`, the number of conditions where all clips have one and they
-          are several, else of clips, and `intervals_bootstrap`, [`jsqa_hf.metrics.metric_intervals`] over these;
+          within the predicted intervals, `n_independent`, the number of conditions, in which each clip without one
+          counts as one of its own (or of clips, where all are of one condition), and `intervals_bootstrap`,
+          [`jsqa_hf.metrics.metric_intervals`] over these;
         - `conditions`: the same of the means per condition, or None if there are fewer than two;
         - `corpora`: both of each corpus, if there are several; None for those with fewer than two usable clips.
 
@@ -121,12 +122,14 @@ def _of_one(clips: RatedClips, resamples: int, seed: int) -> dict[str, Any]:
     used = clips.usable()
     inside = (clips.low[used] <= clips.rated[used]) & (clips.rated[used] <= clips.high[used])
     per_clip["interval_coverage_95"] = float(inside.mean())
-    groups = list(zip(clips.corpora, clips.conditions, strict=True))
-    of_used = {groups[clip] for clip in used}
-    in_conditions = len(of_used) > 1 and all(condition is not None for _, condition in of_used)
-    per_clip["n_independent"] = len(of_used) if in_conditions else len(used)
+    groups = [
+        (corpus, clip if condition is None else condition)
+        for clip, (corpus, condition) in enumerate(zip(clips.corpora, clips.conditions, strict=True))
+    ]
+    independent = len({groups[clip] for clip in used})
+    per_clip["n_independent"] = independent if independent > 1 else len(used)
     per_clip["intervals_bootstrap"] = metric_intervals(
-        clips.predicted, clips.rated, widths, groups if in_conditions else None, resamples=resamples, seed=seed
+        clips.predicted, clips.rated, widths, groups if independent > 1 else None, resamples=resamples, seed=seed
     )
     means = clips.condition_means()
     per_condition = None

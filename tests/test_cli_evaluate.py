@@ -122,6 +122,19 @@ def test_few_conditions_show_the_intervals_of_p1401_and_their_clips_none() -> No
     assert ["[" in cell for cell in many["rmse_first_order"]] == [False, True]
 
 
+def test_a_clip_without_condition_is_a_unit_of_its_own_and_leaves_those_of_the_others_together() -> None:
+    rated = clips(60)
+    one_without = evaluate_clips(replace(rated, conditions=[None, *rated.conditions[1:]]), resamples=100)["clips"]
+    assert (one_without["n_independent"], one_without["intervals_bootstrap"]) == (9, {})
+    conditions = [f"c{index // 2}" for index in range(60)]
+    few_without = replace(rated, conditions=[None, None, *conditions[2:]])
+    named = replace(rated, conditions=["first", "second", *conditions[2:]])
+    assert evaluate_clips(few_without, resamples=100)["clips"] == evaluate_clips(named, resamples=100)["clips"]
+    # None has a condition, or all have the same one: clips count.
+    for same in (None, "c"):
+        assert evaluate_clips(replace(rated, conditions=[same] * 60), resamples=0)["clips"]["n_independent"] == 60
+
+
 def test_residuals_tell_where_a_model_errs() -> None:
     rated = clips()
     rows = residual_table(rated, rated.conditions)
