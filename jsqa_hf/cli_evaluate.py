@@ -91,7 +91,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     """Returns how many clips could not be rated."""
-    from .evaluation import evaluate_clips, residual_table, summary, write_json, write_predictions
+    from .evaluation import evaluate_outputs, summary, write_json, write_predictions
     from .evaluation_data import load_listening_test
 
     rater = load_rater(arguments)
@@ -106,12 +106,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     by, groups = test.groups(arguments.by)
     outputs, failed = _rate(arguments, rater, test)
-    results: dict[str, dict[str, Any]] = {}
-    for name, clips in outputs.items():
-        result = evaluate_clips(clips, resamples=arguments.resamples, seed=arguments.seed)
-        residuals = residual_table(clips, groups)
-        results[name] = {**result, "residuals": residuals}
-        print(f"{'' if len(outputs) == 1 else name + chr(10)}{_printable_lines(summary(result, residuals, by))}")
+    # First, as they took the time.
+    if arguments.predictions:
+        write_predictions(Path(arguments.predictions), outputs)
+    bootstrap = {"resamples": arguments.resamples, "seed": arguments.seed}
+    results = evaluate_outputs(outputs, groups, printable(arguments.data), tell=complain, **bootstrap)
+    evaluated = {name: result for name, result in results.items() if result is not None}
+    for name, result in evaluated.items():
+        text = summary(result, result["residuals"], by)
+        print(f"{'' if len(outputs) == 1 else name + chr(10)}{_printable_lines(text)}")
     if arguments.json:
         settings = {"data": _last_part(arguments.data), "split": arguments.split}
         # An id of the Hub stays whole.
@@ -119,11 +122,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         settings |= {"model": _last_part(model) if model and Path(model).exists() else model}
         settings |= {"dtype": arguments.dtype}
         settings |= {"score_range": arguments.score_range, "model_score_range": list(rater.score_range)}
-        settings |= {"residuals_by": by, "resamples": arguments.resamples, "seed": arguments.seed}
+        settings |= {"residuals_by": by, **bootstrap}
         write_json(Path(arguments.json), {"settings": settings, "n_failed": failed, "outputs": results})
-    if arguments.predictions:
-        write_predictions(Path(arguments.predictions), outputs)
-    _plot(arguments, outputs, results, rater.score_range)
+    _plot(arguments, {name: (outputs[name], result) for name, result in evaluated.items()}, rater.score_range)
     return failed
 
 
@@ -167,9 +168,7 @@ def _last_part(source: str) -> str:
     return f"{corpus}{colon}{Path(path).resolve().name}"
 
 
-def _plot(
-    arguments: argparse.Namespace, outputs: dict[str, RatedClips], results: dict[str, dict[str, Any]], scale: Any
-) -> None:
+def _plot(arguments: argparse.Namespace, outputs: dict[str, tuple[RatedClips, dict[str, Any]]], scale: Any) -> None:
     """Draw the plot. One that was not asked for is left out, with a word, where it can't be drawn."""
     from .evaluation_plot import plot_scatter
 
@@ -177,7 +176,7 @@ def _plot(
     if path is None:
         return
     try:
-        plot_scatter(Path(path), {name: (clips, results[name]) for name, clips in outputs.items()}, scale)
+        plot_scatter(Path(path), outputs, scale)
     except ImportError as error:
         if arguments.plot:
             raise

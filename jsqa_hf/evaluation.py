@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ from scipy import stats
 from .intervals import RESAMPLES
 from .metrics import Conditions, condition_means, condition_metrics, metric_intervals, p1401_metrics, rating_ci95, rmse
 
-__all__ = ["RatedClips", "evaluate_clips", "residual_table", "summary", "write_json", "write_predictions"]
+__all__ = [
+    "RatedClips",
+    "evaluate_clips",
+    "evaluate_outputs",
+    "residual_table",
+    "summary",
+    "write_json",
+    "write_predictions",
+]
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +89,46 @@ class RatedClips:
             for corpus, condition in zip(self.corpora, self.conditions, strict=True)
         ]
         return condition_means(names, self.predicted, self.rated, self.std, self.n_votes)
+
+
+def evaluate_outputs(
+    outputs: Mapping[str, RatedClips],
+    groups: Sequence[str | None],
+    source: str,
+    *,
+    tell: Callable[[str], None],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, dict[str, Any] | None]:
+    """All figures and residuals of every output of a model.
+
+    Args:
+        outputs: clips by name of the output.
+        groups: see [`residual_table`].
+        source: of the ratings, for messages.
+        tell: takes a line about each output that is left out.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        By name, what [`evaluate_clips`] returns, with `residuals`, of [`residual_table`]; None for an output of which
+        fewer than two clips have a rating and a prediction.
+
+    Raises:
+        ValueError: if that holds for all.
+    """
+    results: dict[str, dict[str, Any] | None] = {}
+    for name, clips in outputs.items():
+        results[name] = None
+        if (usable := len(clips.usable())) < 2:
+            tell(f"{source}: no figures of {name}, which take 2 clips with both a rating and a score, not {usable}")
+            continue
+        results[name] = {
+            **evaluate_clips(clips, resamples=resamples, seed=seed),
+            "residuals": residual_table(clips, groups),
+        }
+    if not any(results.values()):
+        raise ValueError(f"{source}: no output has 2 clips with both a rating and a score: rate more of them")
+    return results
 
 
 def evaluate_clips(clips: RatedClips, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:

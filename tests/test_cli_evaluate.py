@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from small import SAMPLING_RATE
+from small import SAMPLING_RATE, small_config
 
-from jsqa_hf import scoring
+from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, scoring
 from jsqa_hf.cli import main
 from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json
 from jsqa_hf.intervals import bootstrap_intervals
@@ -24,6 +24,7 @@ from jsqa_hf.metrics import mos_metrics, rating_ci95, rmse_interval, rmse_star
 from jsqa_hf.scoring import FileScore
 
 CONDITIONS = ("clean", "noise", "clipping")
+ENDS = (("", 0.0), ("_low", -0.4), ("_high", 0.4))
 
 
 def clips(number: int = 24, corpora: Sequence[str] = ("one",)) -> RatedClips:
@@ -194,7 +195,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             asked.append(Path(path).name)
             mos = 2.0 + 0.3 * int(Path(path).stem)
             exists = Path(path).exists()
-            values = {"mos": mos, "mos_low": mos - 0.4, "mos_high": mos + 0.4} if exists else {}
+            values = {f"{name}{end}": mos + by for name in ("mos", "noisiness") for end, by in ENDS} if exists else {}
             yield FileScore(str(path), values, 0.25 if exists else None, None if exists else "no such file")
 
     monkeypatch.setattr("jsqa_hf.score_engine.rate_paths", score)
@@ -337,6 +338,30 @@ def test_too_few_scores_are_an_error(
         (table.parent / f"{index}.wav").unlink(missing_ok=True)
     assert evaluate(table, small_checkpoint) == 2
     assert "1 of 8 rated clips could be scored" in capsys.readouterr().err
+
+
+def test_an_output_with_one_rated_clip_is_null_and_leaves_the_figures_of_the_others(
+    table: Path, scores: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JSQAForMOSRegression(small_config(mos_output_names=["mos", "noisiness"])).save_pretrained(tmp_path / "two")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "two")
+    lines = table.read_text().splitlines()
+    # The other one is of the clip that is not there.
+    cells = ["noisiness", "3.0", "", "", "", "2.0", "", "", "", ""]
+    table.write_text("".join(f"{line},{cell}\n" for line, cell in zip(lines, cells, strict=True)))
+    out, predictions = tmp_path / "x.json", tmp_path / "scores.csv"
+    saved = ["--json", str(out), "--predictions", str(predictions), "--resamples", "0"]
+    assert evaluate(table, tmp_path / "two", *saved) == 1
+    assert f"jsqa: {table}: no figures of noisiness, which take 2 clips with both a rating and a score, not 1\n" in capsys.readouterr().err
+    outputs = json.loads(out.read_text())["outputs"]
+    assert outputs["noisiness"] is None and outputs["mos"]["clips"]["n"] == 7
+    assert out.with_suffix(".png").exists()
+    # With no figures at all it is an error, though the scores are not lost.
+    predictions.unlink()
+    table.write_text("file,mos,noisiness\n0.wav,3,\n1.wav,,3\n")
+    assert evaluate(table, tmp_path / "two", *saved) == 2
+    assert f"jsqa: {table}: no output has 2 clips" in capsys.readouterr().err
+    assert predictions.exists()
 
 
 def test_without_matplotlib_only_a_plot_that_was_asked_for_is_an_error(

@@ -373,6 +373,20 @@ def test_a_listening_test_by_name_is_evaluated_on_what_it_rates(corpus, tmp_path
     assert evaluated["mos"]["n"] == 3
 
 
+def test_an_output_with_one_rated_clip_has_no_figures_and_the_other_has_them(tmp_path):
+    rows = ["file,mos,noisiness", "0.wav,2,3", "1.wav,3,", "2.wav,4,"]
+    for index in range(3):
+        soundfile.write(tmp_path / f"{index}.wav", np.random.default_rng(index).normal(0, 0.1, 8000), 8000)
+    path = write_ratings(tmp_path, "\n".join(rows))
+    JSQAForMOSRegression(small_config(mos_output_names=["mos", "noisiness"])).save_pretrained(tmp_path / "model")
+    JSQAFeatureExtractor().save_pretrained(tmp_path / "model")
+    arguments = [f"--model={tmp_path / 'model'}", f"--ratings={path}", f"--output_dir={tmp_path / 'evaluation'}"]
+    with pytest.warns(UserWarning, match=r"ratings\.csv: no figures of noisiness, which take 2 clips"):
+        evaluated = evaluate_mos.main([*arguments, "--use_cpu=true"])
+    assert (evaluated["mos"]["n"], evaluated["noisiness"]) == (3, None)
+    assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["noisiness"] is None
+
+
 def test_an_unusable_clip_is_named(tmp_path):
     path = write_ratings(tmp_path, "file,mos\na.wav,3\n")
     soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE)

@@ -12,6 +12,7 @@ ones it rates in windows, where this script cuts them or, with `--crop none`, ra
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from transformers import Trainer
 
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
-from jsqa_hf.evaluation import RatedClips, evaluate_clips, residual_table, summary, write_json, write_predictions
+from jsqa_hf.evaluation import RatedClips, evaluate_outputs, summary, write_json, write_predictions
 from jsqa_hf.evaluation_data import ListeningTest, load_listening_test
 from jsqa_hf.training import MOSCollator, RunArguments, parse_arguments, run_script
 from jsqa_hf.windowed_scores import interval_ends
@@ -69,8 +70,8 @@ def rated_clips(
     }
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Evaluate; returns the figures per clip of every output."""
+def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any] | None]:
+    """Evaluate; returns the figures per clip of every output, None where too few are rated."""
     (args,) = parse_arguments((EvaluationArguments,), argv)
     model = JSQAForMOSRegression.from_pretrained(args.model)
     names = model.config.mos_output_names
@@ -103,19 +104,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     )
     scores, variances = trainer.predict(test.dataset).predictions[:2]
     outputs = rated_clips(test, scores, variances, model.config)
-    results = {name: evaluate_clips(clips) for name, clips in outputs.items()}
-    metrics = {name: result["clips"] for name, result in results.items()}
     if trainer.is_world_process_zero():
-        by, groups = test.groups()
-        residuals = {name: residual_table(clips, groups) for name, clips in outputs.items()}
-        write_json(
-            output / "evaluation.json",
-            {name: {**result, "residuals": residuals[name]} for name, result in results.items()},
-        )
-        write_json(output / "metrics.json", metrics)
         write_predictions(output / "predictions.csv", outputs)
+    by, groups = test.groups()
+    results = evaluate_outputs(outputs, groups, args.ratings, tell=warnings.warn)
+    metrics = {name: None if result is None else result["clips"] for name, result in results.items()}
+    if trainer.is_world_process_zero():
+        write_json(output / "evaluation.json", results)
+        write_json(output / "metrics.json", metrics)
         for name, result in results.items():
-            print(f"{name}\n{summary(result, residuals[name], by)}")
+            if result is not None:
+                print(f"{name}\n{summary(result, result['residuals'], by)}")
     return metrics
 
 
