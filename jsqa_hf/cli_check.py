@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
-from .cli_output import check_output, complain, only_our_messages, open_output
+from .cli_output import check_outputs, complain, only_our_messages, open_output
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--max-drop must not be below 0, but is {arguments.max_drop}")
     if arguments.alpha is not None and not 0 < arguments.alpha < 1:
         raise UsageError(f"--alpha must lie between 0 and 1, such as 0.05, but is {arguments.alpha}")
-    for option in ("junit", "json", "save_baseline"):
-        check_output(f"--{option.replace('_', '-')}", getattr(arguments, option))
+    results = {"--junit": arguments.junit, "--json": arguments.json}
+    check_outputs(results, [arguments.baseline])
+    # A new baseline may take the place of the one that is read.
+    check_outputs({**results, "--save-baseline": arguments.save_baseline})
 
 
 def _options(arguments: argparse.Namespace, rater: WindowRater) -> GateOptions:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
-from .cli_output import check_output, complain, only_our_messages, open_output
+from .cli_output import check_outputs, complain, only_our_messages, open_output
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """Compare two files or many; returns the exit code."""
     is_pair = _is_pair(arguments)
     format_name = _format_of(arguments, is_pair)
-    check_output("--output", arguments.output, arguments.paths)
+    check_outputs({"--output": arguments.output}, arguments.paths)
 
     with only_our_messages():
         from .comparison import load_comparer

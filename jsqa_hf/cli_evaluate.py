@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
-from .cli_output import check_output, complain, only_our_messages
+from .cli_output import check_outputs, complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """Rate the clips, compare, print and save; returns the exit code."""
     if arguments.resamples < 0:
         raise UsageError(f"--resamples must be at least 0, but is {arguments.resamples}")
-    for option in ("json", "plot", "predictions"):
-        data = [arguments.data, arguments.data.partition(":")[2]]
-        check_output(f"--{option}", getattr(arguments, option), data, new_folder=True)
+    outputs = {"--json": arguments.json, "--plot": _plot_path(arguments), "--predictions": arguments.predictions}
+    check_outputs(outputs, [arguments.data, arguments.data.partition(":")[2]], new_folder=True)
     if arguments.plot and os.path.splitext(arguments.plot)[1].lower() not in PLOT_SUFFIXES:
         raise UsageError(f"--plot {printable(arguments.plot)}: its name must end in {', '.join(PLOT_SUFFIXES)}")
     with only_our_messages(of_transformers=not rates_without_torch(arguments)):
@@ -168,11 +167,16 @@ def _last_part(source: str) -> str:
     return f"{corpus}{colon}{Path(path).resolve().name}"
 
 
+def _plot_path(arguments: argparse.Namespace) -> str | None:
+    """Default: beside the figures."""
+    return arguments.plot or (f"{os.path.splitext(arguments.json)[0]}.png" if arguments.json else None)
+
+
 def _plot(arguments: argparse.Namespace, outputs: dict[str, tuple[RatedClips, dict[str, Any]]], scale: Any) -> None:
     """Draw the plot. One that was not asked for is left out, with a word, where it can't be drawn."""
     from .evaluation_plot import plot_scatter
 
-    path = arguments.plot or (f"{os.path.splitext(arguments.json)[0]}.png" if arguments.json else None)
+    path = _plot_path(arguments)
     if path is None:
         return
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
@@ -15,7 +15,7 @@ from .audio_files import AUDIO_EXTENSIONS
 from .cli_errors import UsageError
 from .score_formats import printable
 
-__all__ = ["check_output", "complain", "only_our_messages", "open_output"]
+__all__ = ["check_outputs", "complain", "only_our_messages", "open_output"]
 
 
 def complain(message: str) -> None:
@@ -25,27 +25,39 @@ def complain(message: str) -> None:
         print(f"jsqa: {message}", file=sys.stderr, flush=True)
 
 
-def check_output(option: str, path: str | None, inputs: Iterable[str] = (), *, new_folder: bool = False) -> None:
-    """Refuse, before anything is rated, to write where nothing can be written, or over audio or an input.
+def check_outputs(
+    outputs: Mapping[str, str | None], inputs: Iterable[str | None] = (), *, new_folder: bool = False
+) -> None:
+    """Refuse, before anything is rated, to write where nothing can be written, over audio, an input or another output.
 
     Args:
-        option: that names the file.
-        path: of the file; None if the option was not given.
-        inputs: what is read, as far as these are paths.
-        new_folder: whether its folder will be made if it is not there.
+        outputs: files by the options that name them; None if an option was not given.
+        inputs: what is read, as far as these are paths; None likewise.
+        new_folder: whether their folders will be made if they are not there.
 
     Raises:
         UsageError: in these cases.
     """
-    if path is None:
-        return
-    where = f"{option} {printable(path)}"
+    given = {option: path for option, path in outputs.items() if path is not None}
+    read = {os.path.realpath(one) for one in inputs if one is not None and not os.path.isdir(one)}
+    written: dict[str, str] = {}
+    for option, path in given.items():
+        where = f"{option} {printable(path)}"
+        _check_output(where, path, new_folder)
+        real = os.path.realpath(path)
+        if real in read:
+            raise UsageError(f"{where} is one of the inputs")
+        # What is no file, such as /dev/null, takes any number of them.
+        if real in written and (os.path.isfile(real) or not os.path.exists(real)):
+            raise UsageError(f"{where} is also written by {written[real]}: name two files")
+        written[real] = option
+
+
+def _check_output(where: str, path: str, new_folder: bool) -> None:
     if path == "-":
         raise UsageError(f"{where}: give the name of a file")
     if os.path.splitext(path)[1].lower() in AUDIO_EXTENSIONS:
         raise UsageError(f"{where} is the name of an audio file, which would be overwritten")
-    if any(os.path.realpath(path) == os.path.realpath(one) for one in inputs if not os.path.isdir(one)):
-        raise UsageError(f"{where} is one of the inputs")
     if os.path.isdir(path) or not (new_folder or os.path.isdir(os.path.dirname(path) or ".")):
         raise UsageError(f"{where}: no file can be written there")
 

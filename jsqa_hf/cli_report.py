@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
-from .cli_output import check_output, complain, only_our_messages
+from .cli_output import check_outputs, complain, only_our_messages
 from .score_formats import printable
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 
 def _check_before_rating(arguments: argparse.Namespace) -> None:
-    check_output("--output", arguments.output, [*arguments.paths, *([arguments.scores] if arguments.scores else [])])
+    check_outputs({"--output": arguments.output}, [*arguments.paths, arguments.scores])
     if arguments.plots and os.path.lexists(arguments.plots) and not os.path.isdir(arguments.plots):
         raise UsageError(f"--plots {printable(arguments.plots)} is not a folder")
     if arguments.group_column is not None and not arguments.scores:

@@ -18,7 +18,7 @@ from .cli_options import (
     rates_without_torch,
     shows_progress,
 )
-from .cli_output import check_output, complain, only_our_messages, open_output
+from .cli_output import check_outputs, complain, only_our_messages, open_output
 from .score_formats import FORMATS, make_writer, printable
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _is_kept(arguments: argparse.Namespace, format_name: str) -> bool:
 
 def _check_output(arguments: argparse.Namespace, format_name: str) -> None:
     output = arguments.output
-    check_output("--output", output, arguments.paths)
+    check_outputs({"--output": output}, arguments.paths)
     if format_name == "table" and output and os.path.exists(f"{output}.meta.json"):
         raise UsageError(f"--output {printable(output)} holds results, which a table would replace: name another file")
     if format_name == "parquet" and not _is_kept(arguments, format_name):

@@ -373,6 +373,9 @@ def test_a_run_equals_its_own_baseline_and_others_are_told_apart(
     assert check("--baseline", "high.json", "--alpha", "0.2") == 1
     assert "FAILED mean MOS against the baseline: -0.5000 MOS over 3 files" in capsys.readouterr().out
     assert check("--baseline", "high.json", "--alpha", "0.2", "--max-drop", "0.6") == 0
+    # The new baseline takes the place of the old one.
+    assert check("--baseline", "high.json", "--max-drop", "0.6", "--save-baseline", "high.json") == 0
+    assert json.loads((folder / "high.json").read_text()) == json.loads((folder / "b.json").read_text())
     # A failed run doesn't become a baseline.
     assert check("--min-mos", "5", "--save-baseline", "b2.json") == 1
     assert "no baseline was stored" in capsys.readouterr().err
@@ -420,6 +423,10 @@ def test_a_bad_file_fails_the_gate_with_its_reason(
         (["--baseline", "out/a.wav"], "neither a baseline"),
         (["--baseline", "missing.json", "--alpha", "2"], "--alpha must lie between 0 and 1"),
         (["--junit", "nowhere/r.xml"], "no file can be written there"),
+        (["--baseline", "b.json", "--json", "./b.json"], "--json ./b.json is one of the inputs"),
+        (["--baseline", "b.json", "--junit", "b.json"], "--junit b.json is one of the inputs"),
+        (["--json", "x", "--junit", "out/../x"], "--json x is also written by --junit: name two files"),
+        (["--json", "x", "--save-baseline", "x"], "--save-baseline x is also written by --json"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_rated(

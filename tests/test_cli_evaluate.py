@@ -292,6 +292,8 @@ def test_another_scale_is_mapped_to_that_of_the_model(
         (["--outputs", "score"], "score"),
         (["--plot", "x.xyz"], "--plot x.xyz: its name must end in .png, .svg, .pdf"),
         (["--json", "0.wav"], "--json 0.wav is the name of an audio file"),
+        (["--json", "x.y", "--predictions", "./x.y"], "--predictions ./x.y is also written by --json: name two files"),
+        (["--json", "x.png"], "--plot x.png is also written by --json: name two files"),
     ],
 )
 def test_what_cannot_be_done_ends_with_2_and_one_line(
