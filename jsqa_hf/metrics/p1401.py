@@ -54,7 +54,8 @@ def rmse(errors: ArrayLike, mapping_coefficients: int = 0) -> float:
     Args:
         errors: (units,) predicted minus rated, after the mapping.
         mapping_coefficients: of the mapping that was fitted to the same ratings: 2 of the first and 4 of the third
-            order. 0 without mapping divides by the number of units, as published results do.
+            order. 0 without mapping divides by the number of units, as published results do, and not by one less, as
+            P.1401 has it.
 
     Returns:
         In units of the scale; NaN where there are no more units than coefficients.
