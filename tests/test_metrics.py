@@ -127,6 +127,22 @@ def test_means_per_condition_keep_the_order_and_count_clips_alike() -> None:
     assert np.isnan(means.ci95).all()
 
 
+def test_the_unit_of_the_ratings_changes_no_rank_of_conditions() -> None:
+    tenths = np.array([11, 22, 33, 22, 22, 22, 30, 31, 35, 40, 41, 42])
+    names = np.repeat(["a", "b", "c", "d"], 3)
+    predicted = np.arange(12.0)
+    units, tens = (condition_metrics(condition_means(names, predicted, rated)) for rated in (tenths / 10, 1.0 * tenths))
+    assert (units["srcc"], units["kendall_tau"]) == (tens["srcc"], tens["kendall_tau"])
+    assert units["kendall_tau"] == pytest.approx(5 / math.sqrt(5 * 6))
+
+
+def test_predictions_that_are_all_the_same_have_no_correlation_over_conditions() -> None:
+    names = [number for number in range(10) for _ in range(number + 1)]
+    _, rated = ratings(len(names))
+    means = condition_means(names, np.full(len(names), 3.3), rated)
+    assert all(math.isnan(condition_metrics(means)[name]) for name in ("pcc", "srcc", "kendall_tau"))
+
+
 def test_clips_without_condition_rating_or_prediction_are_in_no_mean() -> None:
     missing = [None, float("nan"), pandas.NA, pandas.NaT]
     predicted = np.array([1.0, 3.0, np.nan, 2.0, *[5.0] * 4])
@@ -288,6 +304,8 @@ def test_ranking_counts_pairs_of_a_group_that_differ_as_asked() -> None:
     assert pair_ranking_accuracy(predicted, rated, groups, difference=(0.0, 0.5)) == (1.0, 1)
     assert pair_ranking_accuracy(predicted, rated, groups, difference=(1.0, 9.0)) == (0.75, 2)
     assert math.isnan(pair_ranking_accuracy([1.0], [1.0]).accuracy)
+    for missing in (None, math.nan, pandas.NA):
+        assert pair_ranking_accuracy(predicted, rated, ["a", "a", "a", missing, missing, missing]).n_pairs == 3
     # In binary these are not 0.5 apart.
     assert pair_ranking_accuracy([1.0, 2.0], [1.7, 2.2], difference=(0.0, 0.5)) == (1.0, 1)
     assert pair_ranking_accuracy([1.0, 2.0], [1.7, 2.2], difference=(0.5, 1.0))[1] == 0

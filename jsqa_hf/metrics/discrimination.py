@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -47,7 +48,8 @@ def pair_ranking_accuracy(
     Args:
         predictions: (clips,) predicted ratings; pairs with NaN are left out.
         references: (clips,) ratings, higher is better; pairs with NaN are left out.
-        groups: (clips,) only clips of the same group make pairs, such as those of one talker; default: all.
+        groups: (clips,) only clips of the same group make pairs, such as those of one talker; clips without one (None,
+            NaN or what else pandas takes for missing) make none. Default: all are of one.
         difference: pairs count whose ratings differ by more than the first and by at most the second, in units of the
             scale. `(0, 0.5)` are fine differences.
 
@@ -82,7 +84,8 @@ def monotonicity_violations(
         scores: (clips,) predicted quality, higher is better; clips with NaN are left out.
         severities: (clips,) of the distortion, greater is worse; clips with NaN are left out. Scores of the same
             severity in a series are averaged.
-        series: (clips,) clips of the same series are one content at several severities; default: all.
+        series: (clips,) clips of the same series are one content at several severities; clips without one are left
+            out. Default: all are of one.
         tolerance: rises up to this, in units of the scale, don't count.
 
     Returns:
@@ -122,5 +125,6 @@ def _members(
         raise ValueError(f"{len(first)}, {len(second)} and {len(labels)} values don't fit: give one of each per clip")
     members: dict[Any, list[int]] = {}
     for clip in np.flatnonzero(~np.isnan(first) & ~np.isnan(second)):
-        members.setdefault(labels[clip], []).append(int(clip))
+        if not pandas.isna(labels[clip]):
+            members.setdefault(labels[clip], []).append(int(clip))
     return [np.array(clips) for clips in members.values()]

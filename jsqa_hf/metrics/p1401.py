@@ -18,7 +18,7 @@ class Conditions(NamedTuple):
 
     Attributes:
         names: (conditions,) in the order of their first clips.
-        predicted: (conditions,) mean predictions.
+        predicted: (conditions,) mean predictions, rounded to 9 decimals, as the ratings are, so that equal ones tie.
         rated: (conditions,) mean ratings; each clip counts the same.
         ci95: (conditions,) half widths of the 95 % intervals of the ratings, NaN where they aren't known.
         predicted_ci95: (conditions,) the same of the mean predictions over clips, NaN for a single clip.
@@ -153,8 +153,9 @@ def condition_means(
     spreads = np.array([np.std(predicted[clips], ddof=1) if len(clips) > 1 else np.nan for clips in members.values()])
     return Conditions(
         names=list(members),
-        predicted=np.array([predicted[clips].mean() for clips in members.values()]),
-        rated=np.array([rated[clips].mean() for clips in members.values()]),
+        # In binary, the means of 1.1, 2.2, 3.3 and of 2.2, 2.2, 2.2 differ; no rank is to hang on that.
+        predicted=np.array([predicted[clips].mean() for clips in members.values()]).round(9),
+        rated=np.array([rated[clips].mean() for clips in members.values()]).round(9),
         ci95=np.array([_pooled_ci95(rated[clips], deviations[clips], votes[clips]) for clips in members.values()]),
         predicted_ci95=rating_ci95(spreads, n_clips),
         n_clips=n_clips,
