@@ -226,6 +226,12 @@ def _without_folder(mos: dict[str, float], names: set[str], folder: str | None) 
     if not folders:
         return mos
     this = [name for name in folders if folder is not None and name and f"{folder}/".endswith(f"/{name.lstrip('/')}")]
+    # Or is that a folder of the same name in it, because the run was made there? Then more names fit as they are.
+    this = [
+        name
+        for name in this
+        if folders[""] <= folders[name] or not any(file.startswith(name) and file in names for file in mos)
+    ]
     if not this:
         most = max(folders.values())
         this = sorted((name for name in folders if folders[name] == most), key=len)

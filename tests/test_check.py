@@ -211,6 +211,20 @@ def test_of_several_folders_with_the_same_names_the_one_that_is_checked_counts(t
     assert read_baseline(table, both, tmp_path / "elsewhere").mos == dict(zip(both, (3.0, 3.0, 4.0, 4.0), strict=True))
 
 
+def test_a_folder_in_the_checked_one_that_has_its_name_is_part_of_the_run(tmp_path: Path) -> None:
+    def read(files: list[str], names: list[str]) -> list[str]:
+        rows = [f"{name},3.5,3.0,4.0,1.0," for name in files]
+        (tmp_path / "s.csv").write_text("\n".join(["file,mos,mos_low,mos_high,duration_s,error", *rows]))
+        return list(read_baseline(tmp_path / "s.csv", names, tmp_path / "out").mos)
+
+    # Made in the folder: unchanged, and with a file that is gone.
+    for names in (["a.wav", "b.wav", "out/a.wav"], ["a.wav", "out/a.wav"]):
+        assert read(["a.wav", "b.wav", "out/a.wav"], names) == ["a.wav", "b.wav", "out/a.wav"]
+    # Made in the folder above, which has files of these names, too.
+    assert read(["a.wav", "b.wav", "out/a.wav"], ["a.wav", "b.wav"]) == ["a.wav"]
+    assert read(["out/a.wav", "out/out/a.wav"], ["a.wav", "out/a.wav"]) == ["a.wav", "out/a.wav"]
+
+
 def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path) -> None:
     for content in ("text", "[]", "{}", '{"format": "other", "mos": {}}', '{"format": "jsqa-baseline-1", "mos": []}'):
         (tmp_path / "b.json").write_text(content)
