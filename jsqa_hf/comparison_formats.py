@@ -49,7 +49,8 @@ def as_text(a: str, b: str, result: Comparison) -> str:
     at_least = "at least " if result.beyond_scale else ""
     known_error = result.jnds_error is not None and not result.beyond_scale
     error = f" (typical error {result.jnds_error:.1f})" if known_error else ""
-    confidence = f"{result.better_confidence:.0%}"
+    # More than that, few pairs could bear out.
+    confidence = "above 99%" if result.better_confidence > 0.99 else f"{result.better_confidence:.0%}"
     better = "neither" if confidence == "50%" else f"{result.better}, confidence {confidence}"
     lines = [
         f"a: {printable(a)}",

@@ -335,6 +335,8 @@ def test_sentences_say_what_the_numbers_alone_would_not() -> None:
     assert "better: neither (MOS 3.50 of a, 3.60 of b)" in as_text("a", "b", far)
     assert "just-noticeable" not in as_text("a", "b", far)
     assert "\x1b" not in as_text("\x1b[2J", "b", far)
+    for confidence, text in ((0.99, "confidence 99%"), (0.991, "confidence above 99%"), (1.0, "confidence above 99%")):
+        assert f"better: b, {text} (" in as_text("a", "b", replace(result, better_confidence=confidence))
 
 
 @pytest.mark.parametrize("arguments", [["x", "y/6.wav"], ["x/0.wav", "x/1.wav", "--matrix"]])
