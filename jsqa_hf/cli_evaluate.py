@@ -32,6 +32,8 @@ exit code: 0 if all files were rated, 1 if some were not (the reason is on stder
 
 # Without matplotlib, which is loaded after the clips were rated, nobody knows what it can write.
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+# Our choice; the ends of a 95 % interval then lie between the third and the fourth figure from either end.
+LEAST_RESAMPLES = 100
 
 
 def add_evaluate_parser(subparsers: Any) -> None:
@@ -65,7 +67,11 @@ def add_evaluate_parser(subparsers: Any) -> None:
     parser.add_argument("--plot", metavar="FILE", help=".png, .svg or .pdf (default: the name of --json with .png)")
     parser.add_argument("--predictions", metavar="FILE", help="save the scores of all clips there, as CSV")
     parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (default: 1000)"
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help=f"of the bootstrap, at least {LEAST_RESAMPLES}; 0 for none (default: 1000)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
     add_rating_options(parser)
@@ -74,8 +80,8 @@ def add_evaluate_parser(subparsers: Any) -> None:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Rate the clips, compare, print and save; returns the exit code."""
-    if arguments.resamples < 0:
-        raise UsageError(f"--resamples must be at least 0, but is {arguments.resamples}")
+    if arguments.resamples != 0 and arguments.resamples < LEAST_RESAMPLES:
+        raise UsageError(f"--resamples must be 0 or at least {LEAST_RESAMPLES}, but is {arguments.resamples}")
     outputs = {"--json": arguments.json, "--plot": _plot_path(arguments), "--predictions": arguments.predictions}
     check_outputs(outputs, [arguments.data, arguments.data.partition(":")[2]], new_folder=True)
     if arguments.plot and os.path.splitext(arguments.plot)[1].lower() not in PLOT_SUFFIXES:

@@ -119,7 +119,9 @@ def load_listening_test(
     """
     if columns is not None and len(columns) != len(output_names):
         raise ValueError(f"the model has the outputs {', '.join(output_names)}: give one column of ratings for each")
-    if score_range is not None and not (len(score_range) == 2 and score_range[0] < score_range[1]):
+    if score_range is not None and not (
+        len(score_range) == 2 and all(map(math.isfinite, score_range)) and score_range[0] < score_range[1]
+    ):
         raise ValueError(f"a score range is the lowest and the highest value, not {list(score_range)}")
     given = None if score_range is None else (float(score_range[0]), float(score_range[1]))
     wanted = (float(model_range[0]), float(model_range[1]))

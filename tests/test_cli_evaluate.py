@@ -210,7 +210,7 @@ def test_a_table_is_rated_compared_printed_and_saved(
     table: Path, small_checkpoint: Path, scores: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out" / "evaluation.json"
-    saved = ["--json", str(out), "--predictions", str(tmp_path / "scores.csv"), "--resamples", "20"]
+    saved = ["--json", str(out), "--predictions", str(tmp_path / "scores.csv"), "--resamples", "100"]
     assert evaluate(table, small_checkpoint, *saved) == 1
     captured = capsys.readouterr()
     assert captured.err == f"jsqa: {tmp_path / '4.wav'}: no such file\n"
@@ -246,7 +246,7 @@ def test_a_table_is_rated_compared_printed_and_saved(
 def test_a_small_model_is_evaluated_for_real(
     table: Path, small_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--json", str(tmp_path / "x.json"), "--plot", str(tmp_path / "x.svg"), "--resamples", "10"]
+    arguments = ["--json", str(tmp_path / "x.json"), "--plot", str(tmp_path / "x.svg"), "--resamples", "0"]
     assert evaluate(table, small_checkpoint, *arguments) == 1
     assert "4.wav" in capsys.readouterr().err
     figures = json.loads((tmp_path / "x.json").read_text())["outputs"]["mos"]["clips"]
@@ -284,8 +284,10 @@ def test_another_scale_is_mapped_to_that_of_the_model(
     ("arguments", "message"),
     [
         (["--by", "weather"], "no column 'weather'"),
-        (["--resamples", "-1"], "--resamples must be at least 0"),
+        (["--resamples", "-1"], "--resamples must be 0 or at least 100"),
+        (["--resamples", "1"], "--resamples must be 0 or at least 100"),
         (["--score-range", "5", "1"], "lowest and the highest"),
+        (["--score-range", "0", "inf"], "lowest and the highest value, not [0.0, inf]"),
         (["--score-range", "0", "2"], "outside the scale 0 to 2"),
         (["--split", "test"], "no splits"),
         (["--outputs", "mos", "noisiness"], "one column of ratings for each"),
