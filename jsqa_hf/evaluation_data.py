@@ -52,6 +52,7 @@ class ListeningTest:
     def clips(self, output: str, predicted: ArrayLike, low: ArrayLike, high: ArrayLike) -> RatedClips:
         """Ratings of one output with (clips,) predictions and the ends of their 95 % intervals."""
         index = list(self.output_names).index(output)
+        own = self._numbers(f"{self.columns[index]}_n_votes")
         return RatedClips(
             files=self.dataset["file"][:],
             predicted=np.asarray(predicted, dtype=float),
@@ -59,7 +60,7 @@ class ListeningTest:
             high=np.asarray(high, dtype=float),
             rated=self.labels()[:, index],
             std=self._numbers(f"{self.columns[index]}_std") * self.units,
-            n_votes=self._numbers("n_votes"),
+            n_votes=np.where(np.isnan(own), self._numbers("n_votes"), own),
             conditions=self._column("condition"),
             corpora=[str(name) for name in self._column("corpus")],
         )

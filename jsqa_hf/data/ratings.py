@@ -44,6 +44,7 @@ _FEATURES: dict[str, Any] = {
     "file": datasets.Value("string"),
     **{name: datasets.Value("float64") for name in _RATING_COLUMNS},
     "n_votes": datasets.Value("int64"),
+    **{f"{name}_n_votes": datasets.Value("int64") for name in DIMENSIONS[1:]},
     "votes": datasets.List(datasets.Value("float64")),
     "listener": datasets.List(datasets.Value("string")),
     **{name: datasets.Value("string") for name in _TEXT_COLUMNS[1:]},
@@ -69,8 +70,9 @@ def ratings_dataset(
     """Check the rows of a listening test and make a dataset of them.
 
     `mos`, `n_votes` and `mos_std` (the sample standard deviation) are computed from the `votes` of a row where they
-    are not given, as are those of a dimension that is a list of single votes. A column that is empty in all rows is
-    left out.
+    are not given, as are those of a dimension that is a list of single votes; `n_votes` is that of overall quality if
+    this has votes, and `noisiness_n_votes` etc. tell where a dimension has another number. A column that is empty in
+    all rows is left out.
 
     Args:
         rows: At least one; keys that are no standard column become columns of their own.
@@ -248,11 +250,11 @@ def _leave_out(problems: Sequence[str], rows: int, what: str, on_error: OnError)
 def _other_quantities(
     rows: Sequence[Row], score_range: tuple[float, float] | None, rated: Collection[str]
 ) -> dict[str, list[float | str | None]]:
-    """Columns that have the name of a dimension, but no rating on it, and those of their standard deviations."""
+    """Columns that have the name of a dimension, but no rating on it, and those of their deviations and votes."""
     if not any(row.get("mos") or row.get("votes") for row in rows):
         return {}
     names = [name for name in DIMENSIONS if name not in rated and _is_other(rows, name, score_range)]
-    columns = [column for name in names for column in (name, f"{name}_std")]
+    columns = [column for name in names for column in (name, f"{name}_std", f"{name}_n_votes")]
     return {column: numbers_or_text([row.get(column) for row in rows]) for column in columns}
 
 
@@ -280,12 +282,16 @@ def _parsed(row: Row, score_range: tuple[float, float] | None, dimensions: Seque
         new["listener"] = [str(who) for who, vote in zip(listeners, cells, strict=True) if vote is not None]
     votes = [vote for vote in cells if vote is not None]
     new["votes"] = votes or None
-    counts = [len(votes)]
+    counts = {}
     for name in dimensions:
-        new[name], new[f"{name}_std"], count = _rating(new, name, votes if name == "mos" else [], score_range)
-        counts.append(count)
+        new[name], new[f"{name}_std"], counts[name] = _rating(new, name, votes if name == "mos" else [], score_range)
+    overall = len(votes) or counts.get("mos") or max(counts.values(), default=0) or None
     n_votes = _number(new.get("n_votes"), "n_votes", file, None)
-    new["n_votes"] = (max(counts) or None) if n_votes is None else round(n_votes)
+    new["n_votes"] = overall if n_votes is None else round(n_votes)
+    for name in (name for name in dimensions if name != "mos"):
+        column = f"{name}_n_votes"
+        own = _number(new.get(column), column, file, None) or counts[name]
+        new[column] = round(own) if own and own != new["n_votes"] else None
     if new["mos"] is not None and new["n_votes"] is not None and new["n_votes"] < 1:
         raise ValueError(f"n_votes of {file} is {new['n_votes']}, and a rating needs at least one vote")
     return new

@@ -9,6 +9,7 @@ import pytest
 from mos_trees import write_clip, write_text
 
 from jsqa_hf.data import load_mos, with_labels
+from jsqa_hf.evaluation_data import load_listening_test
 
 
 @pytest.fixture
@@ -133,6 +134,24 @@ def test_votes_in_rows_on_several_dimensions(folder: Path) -> None:
     assert load_mos("csv", table).select_columns(["noisiness", "n_votes"])[0] == {"noisiness": 3.0, "n_votes": 2}
     with pytest.raises(ValueError, match=r"noisiness of clips/a\.wav is 4, outside the scale 1 to 3"):
         load_mos("csv", table, score_range=(1, 3))
+
+
+def test_the_number_of_votes_on_a_dimension_is_its_own(folder: Path) -> None:
+    rows = [f"clips/{clip}.wav,l{listener},{3 + listener % 2}" for clip in "ab" for listener in range(8)]
+    cells = [str(1 + listener) if listener < {"a": 3, "b": 8}[clip] else "" for clip in "ab" for listener in range(8)]
+    rated = [f"{row},{cell}" for row, cell in zip(rows, cells, strict=True)]
+    table = write_text(folder / "votes.csv", "file,listener,vote,noisiness", *rated)
+    first, second = load_mos("csv", table)
+    assert (first["n_votes"], first["noisiness_n_votes"]) == (8, 3)
+    assert (second["n_votes"], second["noisiness_n_votes"]) == (8, None)
+    test = load_listening_test(str(table), ["mos", "noisiness"], (1, 10))
+    assert [test.clips(name, [0], [0], [0]).n_votes.tolist() for name in ("mos", "noisiness")] == [[8, 8], [3, 8]]
+    # Overall quality decides, where it has fewer; a table may tell the number, too.
+    table = write_text(folder / "votes.csv", "file,listener,noisiness,vote", *rated)
+    first, second = load_mos("csv", table)
+    assert (first["n_votes"], first["noisiness_n_votes"]) == (3, 8)
+    table = write_text(folder / "given.csv", "file,mos,signal,n_votes,signal_n_votes", "clips/a.wav,3,2,8,5")
+    assert load_mos("csv", table).select_columns(["n_votes", "signal_n_votes"])[0] == {"n_votes": 8, "signal_n_votes": 5}
 
 
 def test_rows_of_votes_that_contradict_each_other_are_refused(folder: Path) -> None:
