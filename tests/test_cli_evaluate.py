@@ -356,7 +356,10 @@ def test_an_output_with_one_rated_clip_is_null_and_leaves_the_figures_of_the_oth
     out, predictions = tmp_path / "x.json", tmp_path / "scores.csv"
     saved = ["--json", str(out), "--predictions", str(predictions), "--resamples", "0"]
     assert evaluate(table, tmp_path / "two", *saved) == 1
-    assert f"jsqa: {table}: no figures of noisiness, which take 2 clips with both a rating and a score, not 1\n" in capsys.readouterr().err
+    assert (
+        f"jsqa: {table}: no figures of noisiness, which take 2 clips with both a rating and a score, not 1\n"
+        in capsys.readouterr().err
+    )
     outputs = json.loads(out.read_text())["outputs"]
     assert outputs["noisiness"] is None and outputs["mos"]["clips"]["n"] == 7
     assert out.with_suffix(".png").exists()
@@ -366,6 +369,18 @@ def test_an_output_with_one_rated_clip_is_null_and_leaves_the_figures_of_the_oth
     assert evaluate(table, tmp_path / "two", *saved) == 2
     assert f"jsqa: {table}: no output has 2 clips" in capsys.readouterr().err
     assert predictions.exists()
+
+
+def test_a_clip_of_two_listening_tests_counts_in_both(
+    table: Path, small_checkpoint: Path, scores: list[str], tmp_path: Path
+) -> None:
+    rows = ["0.wav,2,one", "1.wav,3,one", "2.wav,3.5,one", "0.wav,1.5,two", "1.wav,2,two", "3.wav,3,two"]
+    table.write_text("\n".join(["file,mos,corpus", *rows]) + "\n")
+    assert evaluate(table, small_checkpoint, "--json", str(tmp_path / "x.json"), "--resamples", "0") == 0
+    figures = json.loads((tmp_path / "x.json").read_text())["outputs"]["mos"]
+    assert (figures["clips"]["n"], [figures["corpora"][name]["clips"]["n"] for name in ("one", "two")]) == (6, [3, 3])
+    # Scores of 2.0, 2.3 and 2.9.
+    assert figures["corpora"]["two"]["clips"]["mae"] == pytest.approx((0.5 + 0.3 + 0.1) / 3)
 
 
 def test_without_matplotlib_only_a_plot_that_was_asked_for_is_an_error(

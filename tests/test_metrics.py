@@ -131,7 +131,9 @@ def test_the_unit_of_the_ratings_changes_no_rank_of_conditions() -> None:
     tenths = np.array([11, 22, 33, 22, 22, 22, 30, 31, 35, 40, 41, 42])
     names = np.repeat(["a", "b", "c", "d"], 3)
     predicted = np.arange(12.0)
-    units, tens = (condition_metrics(condition_means(names, predicted, rated)) for rated in (tenths / 10, 1.0 * tenths))
+    units, tens = (
+        condition_metrics(condition_means(names, predicted, rated)) for rated in (tenths / 10, 1.0 * tenths)
+    )
     assert (units["srcc"], units["kendall_tau"]) == (tens["srcc"], tens["kendall_tau"])
     assert units["kendall_tau"] == pytest.approx(5 / math.sqrt(5 * 6))
 

@@ -178,7 +178,7 @@ def existing_rows(
 
 
 def unique_rows(
-    rows: list[dict[str, Any]], key: str, *, what: str, on_error: OnError, hint: str = ""
+    rows: list[dict[str, Any]], key: str, *, what: str, on_error: OnError, hint: str = "", within: str | None = None
 ) -> list[dict[str, Any]]:
     """Keep the first row of each id.
 
@@ -189,6 +189,7 @@ def unique_rows(
         on_error: `"raise"` raises for a repeated id; `"skip"` keeps its first row and says in one warning how many
             rows and which were left out.
         hint: How to mend it, at the end of the error.
+        within: Column; an id may occur once for each of its values.
 
     Returns:
         Rows with different ids, in their order.
@@ -196,15 +197,16 @@ def unique_rows(
     Raises:
         ValueError: If an id occurs twice.
     """
+
+    def identity(row: dict[str, Any]) -> tuple[Any, Any]:
+        return row[key], None if within is None else row.get(within)
+
     first: dict[Any, dict[str, Any]] = {}
-    repeated = []
-    for row in rows:
-        if first.setdefault(row[key], row) is not row:
-            repeated.append(row)
+    repeated = [row for row in rows if first.setdefault(identity(row), row) is not row]
     if not repeated:
         return rows
     names = [
-        row[key] if key == "audio" else f"{row[key]!r} ({first[row[key]]['audio']} and {row['audio']})"
+        row[key] if key == "audio" else f"{row[key]!r} ({first[identity(row)]['audio']} and {row['audio']})"
         for row in repeated
     ]
     if on_error == "raise":

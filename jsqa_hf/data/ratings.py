@@ -53,7 +53,8 @@ _FEATURES: dict[str, Any] = {
 STANDARD_COLUMNS = tuple(_FEATURES)
 _NAMES_IN_MESSAGE = 3
 _REPEATED = (
-    "; rows of single votes need the column vote or listener, and corpora such as NISQA are read by name (nisqa:PATH)"
+    "; rows of single votes need the column vote or listener, several listening tests the column corpus, and corpora "
+    "such as NISQA are read by name (nisqa:PATH)"
 )
 _ZERO_IN_FRONT = re.compile(r"\s*[+-]?0\d")
 
@@ -89,13 +90,14 @@ def ratings_dataset(
 
     Raises:
         FileNotFoundError: If clips are missing.
-        ValueError: If a rating is no number or outside the scale, a clip is listed twice or can't be decoded, or no
-            row is left.
+        ValueError: If a rating is no number or outside the scale, a clip is listed twice in one `corpus` or can't be
+            decoded, or no row is left.
     """
     others = _other_quantities(rows, score_range, rated)
     rows = [{**row, **{name: values[index] for name, values in others.items()}} for index, row in enumerate(rows)]
     parsed = _parsed_rows(rows, what, score_range, on_error, [name for name in DIMENSIONS if name not in others])
-    parsed = unique_rows(parsed, "audio", what=what, on_error=on_error, hint=_REPEATED)
+    # Several tests may have clips in common, such as anchors.
+    parsed = unique_rows(parsed, "audio", what=what, on_error=on_error, hint=_REPEATED, within="corpus")
     parsed = existing_rows(parsed, what=what, on_error=on_error, check=check)
     names = list(dict.fromkeys(name for row in parsed for name, value in row.items() if value is not None))
     features = {name: feature for name, feature in _FEATURES.items() if name in names and name not in others}
@@ -154,6 +156,8 @@ def with_labels(
 def rows_per_clip(votes: Iterable[Row], what: str) -> list[Row]:
     """Collect rows of single votes (`audio`, `vote`, perhaps `listener`) into one row per clip, in their order.
 
+    A clip of several corpora has a row for each.
+
     Those of `DIMENSIONS` that differ between the rows of any clip become lists of single votes, too, and further
     columns with numbers that do become means. Further columns with text are kept where a clip has one value.
 
@@ -164,9 +168,9 @@ def rows_per_clip(votes: Iterable[Row], what: str) -> list[Row]:
     Raises:
         ValueError: If the rows of a clip differ in another standard column, such as `split`.
     """
-    clips: dict[str, list[Row]] = {}
+    clips: dict[tuple[str, Any], list[Row]] = {}
     for row in votes:
-        clips.setdefault(row["audio"], []).append(row)
+        clips.setdefault((row["audio"], row.get("corpus")), []).append(row)
     # A column that never differs may hold the mean of a clip in each of its rows.
     single = {
         name

@@ -151,13 +151,28 @@ def test_the_number_of_votes_on_a_dimension_is_its_own(folder: Path) -> None:
     first, second = load_mos("csv", table)
     assert (first["n_votes"], first["noisiness_n_votes"]) == (3, 8)
     table = write_text(folder / "given.csv", "file,mos,signal,n_votes,signal_n_votes", "clips/a.wav,3,2,8,5")
-    assert load_mos("csv", table).select_columns(["n_votes", "signal_n_votes"])[0] == {"n_votes": 8, "signal_n_votes": 5}
+    assert load_mos("csv", table).select_columns(["n_votes", "signal_n_votes"])[0] == {
+        "n_votes": 8,
+        "signal_n_votes": 5,
+    }
 
 
 def test_rows_of_votes_that_contradict_each_other_are_refused(folder: Path) -> None:
     table = write_text(folder / "votes.csv", "file,vote,split", "clips/a.wav,4,train", "clips/a.wav,5,test")
     with pytest.raises(ValueError, match=r"votes\.csv: split of clips/a\.wav is 'train' in one row and 'test' in"):
         load_mos("csv", table, split="train")
+
+
+def test_listening_tests_may_have_clips_in_common(folder: Path) -> None:
+    rows = [f"clips/{clip}.wav,{corpus},{mos}" for corpus, mos in (("one", 2), ("two", 3)) for clip in "ab"]
+    table = write_text(folder / "ratings.csv", "file,corpus,mos", *rows)
+    assert load_mos("csv", table)["mos"][:] == [2.0, 2.0, 3.0, 3.0]
+    again = write_text(folder / "again.csv", "file,corpus,mos", *rows, "clips/a.wav,two,5")
+    with pytest.raises(ValueError, match=r"1 rows repeat one: .*a\.wav; .*several listening tests the column corpus"):
+        load_mos("csv", again)
+    votes = [f"{row},{listener}" for row in rows for listener in ("anna", "bert")]
+    rated = load_mos("csv", write_text(folder / "votes.csv", "file,corpus,vote,listener", *votes))
+    assert (rated["corpus"][:], rated["n_votes"][:]) == (["one", "one", "two", "two"], [2, 2, 2, 2])
 
 
 def test_votes_without_their_listeners_need_a_column_of_that_name(folder: Path) -> None:
