@@ -1,4 +1,4 @@
-"""How far comparisons can be trusted, on the rated clips of two talkers that neither model was trained on.
+"""How far comparisons can be trusted, on clips of talkers that neither model was trained on.
 
     python benchmarks/comparison.py > docs/results/comparison.json
 
@@ -13,12 +13,27 @@ import json
 import sys
 
 import numpy as np
-from rated_sets import DATA, held_out
+from rated_sets import DATA, SAMPLING_RATE, held_out, read_clip
 
-from jsqa_hf.comparison import Comparison, load_comparer
+from jsqa_hf.comparison import Comparer, Comparison, load_comparer
 from jsqa_hf.training import run_script
 
 BANDS = ((0.5, 0.75), (0.75, 0.95), (0.95, 1.0))
+DELAYS_MS = (0.0625, 1, 10, 20, 100, 500)
+
+
+def of_inaudible_changes(comparer: Comparer) -> dict[str, float]:
+    """Median JNDs between the clean speech of each held-out speaker and itself, begun later or with the other sign."""
+    clips = [read_clip(DATA / "speech" / row["file"]) for row in held_out("speech/speech.csv")]
+    pairs = {
+        f"begun {delay:g} ms later": [(clip, clip[round(delay / 1000 * SAMPLING_RATE) :]) for clip in clips]
+        for delay in DELAYS_MS
+    }
+    pairs["of the other sign"] = [(clip, -clip) for clip in clips]
+    return {
+        change: round(float(np.median([comparer.compare(*pair).jnds for pair in of_change])), 2)
+        for change, of_change in pairs.items()
+    }
 
 
 def main() -> None:
@@ -59,6 +74,7 @@ def main() -> None:
                         float(np.median([result.jnds for result, _ in same_talker])), 2
                     ),
                     "other talker, same condition": round(float(np.median(same_condition)), 2),
+                    **of_inaudible_changes(comparer),
                 },
             },
             indent=2,

@@ -42,6 +42,7 @@ class ScaleArguments:
     ladders: int = field(default=256, metadata={"help": "number of ladders, at most 256"})
     levels: int = field(default=2, metadata={"help": "clearly different levels in a ladder"})
     duration_s: float = field(default=4.0, metadata={"help": "length of the clips in seconds"})
+    max_delay_s: float = field(default=0.04, metadata={"help": "as in the training"})
     seed: int = field(default=0, metadata={"help": "of all draws"})
     report: str = field(
         default=str(REPOSITORY / "docs" / "results" / "jsqa-tiny-jnd" / "scale.json"),
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments((ScaleArguments,), argv)
     torch.manual_seed(args.seed)
     model = JSQAForContrastivePretraining.from_pretrained(args.model).eval()
-    scale = calibrate_model(model, JSQAFeatureExtractor(), make_ladders(args))
+    scale = calibrate_model(model, JSQAFeatureExtractor(), make_ladders(args), max_delay_s=args.max_delay_s)
     path = Path(args.model) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"jnd_calibration": asdict(scale)}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -69,6 +69,40 @@ def test_chains_of_other_content_are_no_false_negatives() -> None:
     assert contrastive_loss(projections, alone, 0.1, false_negatives="mask") < keep
 
 
+def test_clips_out_of_step_begin_later_or_have_the_other_sign_whatever_batch_they_are_in() -> None:
+    rng = np.random.default_rng(0)
+    clips = list(rng.normal(size=(40, 4000)).astype(np.float32))
+    longest = round(0.04 * RATE)
+
+    def collated(*rows: list[np.ndarray]) -> list[np.ndarray]:
+        batch = ContrastiveCollator(JSQAFeatureExtractor(), max_delay_s=0.04)([{"clips": row} for row in rows])
+        lengths = batch["attention_mask"].sum(dim=1)
+        return [clip[:length].numpy() for clip, length in zip(batch["input_values"], lengths, strict=True)]
+
+    changed = collated(clips)
+    starts, signs = [], []
+    for before, after in zip(clips, changed, strict=True):
+        starts.append(len(before) - len(after))
+        signs.append(float(np.sign(before[starts[-1]] * after[0])))
+        np.testing.assert_array_equal(after, signs[-1] * before[starts[-1] :])
+    assert 0 <= min(starts) < longest / 4 and 3 / 4 * longest < max(starts) <= longest
+    assert set(signs) == {-1, 1}
+    again = collated(clips[20:], clips[:20])
+    assert all(np.array_equal(one, other) for one, other in zip(changed, again[20:] + again[:20], strict=True))
+
+
+def test_half_of_a_clip_shorter_than_the_delay_stays() -> None:
+    collator = ContrastiveCollator(JSQAFeatureExtractor(), max_delay_s=10.0)
+    clips = list(np.random.default_rng(0).normal(size=(20, 1600)).astype(np.float32))
+    assert int(collator([{"clips": clips}])["attention_mask"].sum(dim=1).min()) >= 800
+
+
+@pytest.mark.parametrize("delay", [-0.1, float("nan")])
+def test_a_delay_below_zero_is_refused(delay: float) -> None:
+    with pytest.raises(ValueError, match="max_delay_s"):
+        ContrastiveCollator(JSQAFeatureExtractor(), delay)
+
+
 def test_a_learned_temperature_starts_at_that_of_the_configuration_and_is_saved(tmp_path: Path) -> None:
     model = JSQAForContrastivePretraining(small_config(temperature=0.2, learn_temperature=True))
     assert float(model.temperature().detach()) == pytest.approx(0.2)

@@ -108,6 +108,10 @@ class PretrainingArguments:
     duration_s: float = field(default=30.0, metadata={"help": "length of the clips in seconds"})
     level_dbov_min: float = field(default=-26.0, metadata={"help": "lowest level of the clips in dBov"})
     level_dbov_max: float = field(default=-26.0, metadata={"help": "highest level of the clips in dBov"})
+    max_delay_s: float = field(
+        default=0.0,
+        metadata={"help": "clips begin at random up to so many seconds late, half of them with the other sign"},
+    )
 
 
 def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
@@ -225,10 +229,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         args=training_args,
         train_dataset=train,
         eval_dataset=evaluation,
-        data_collator=ContrastiveCollator(feature_extractor),
+        data_collator=ContrastiveCollator(feature_extractor, args.max_delay_s),
         processing_class=feature_extractor,
         loss_chunk_size=args.loss_chunk_size,
-        diagnostics=None if evaluation is None else ContrastiveDiagnostics(evaluation, feature_extractor),
+        diagnostics=None
+        if evaluation is None
+        else ContrastiveDiagnostics(evaluation, feature_extractor, args.max_delay_s),
     )
     return run_training(trainer, training_args, args, card)
 

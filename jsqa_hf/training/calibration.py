@@ -24,7 +24,12 @@ MAX_JNDS = 10.0
 
 
 def calibrate_model(
-    model: Any, feature_extractor: JSQAFeatureExtractor, ladders: Any, *, batch_size: int = 8
+    model: Any,
+    feature_extractor: JSQAFeatureExtractor,
+    ladders: Any,
+    *,
+    batch_size: int = 8,
+    max_delay_s: float = 0.0,
 ) -> JNDScale:
     """Calibrate a trained model; what is saved then brings the scale along.
 
@@ -33,11 +38,12 @@ def calibrate_model(
         feature_extractor: prepares the clips.
         ladders: dataset of [`jsqa_hf.jnd.JNDPairGenerator`] that the model was not trained on; see [`calibrate`].
         batch_size: ladders at once.
+        max_delay_s: see [`ContrastiveCollator`].
 
     Raises:
         ValueError: see [`calibrate`].
     """
-    collator = ContrastiveCollator(feature_extractor)
+    collator = ContrastiveCollator(feature_extractor, max_delay_s)
     projections, _, rows = embed_ladders(model, ladders, collator, batch_size=batch_size)
     scale = calibrate(pairwise_distances(projections), ClipTable.from_rows(rows))
     model.config.jnd_calibration = asdict(scale)

@@ -33,10 +33,19 @@ class ContrastiveCollator:
 
     Args:
         feature_extractor: pads the clips.
+        max_delay_s: up to so many seconds are cut off the start of a clip, and the sign of half of the clips is
+            changed. Nobody hears either, but a model that has only seen pairs in step takes both for differences. How
+            much, and of which clips, is known from their samples alone.
+
+    Raises:
+        ValueError: if `max_delay_s` is negative.
     """
 
-    def __init__(self, feature_extractor: JSQAFeatureExtractor) -> None:
+    def __init__(self, feature_extractor: JSQAFeatureExtractor, max_delay_s: float = 0.0) -> None:
+        if not max_delay_s >= 0:
+            raise ValueError(f"max_delay_s must not be below 0, got {max_delay_s}")
         self.feature_extractor = feature_extractor
+        self.max_delay_s = max_delay_s
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Rows with `clips` (two per level, level after level) → tensors.
@@ -57,9 +66,17 @@ class ContrastiveCollator:
 
     def _samples(self, clip: Any) -> np.ndarray:
         if isinstance(clip, Mapping):
-            samples, _ = decode_column_value(clip)
-            return samples[0]
-        return np.asarray(clip, dtype=np.float32)
+            samples = decode_column_value(clip)[0][0]
+        else:
+            samples = np.asarray(clip, dtype=np.float32)
+        return self._out_of_step(samples) if self.max_delay_s else samples
+
+    def _out_of_step(self, samples: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(zlib.crc32(samples.tobytes()))
+        longest = round(self.max_delay_s * self.feature_extractor.sampling_rate)
+        # Half of the clip stays, however short it is.
+        start = int(rng.integers(min(longest, len(samples) // 2) + 1))
+        return samples[start:] * np.float32(rng.choice((-1, 1)))
 
 
 def comparable_group(row: Mapping[str, Any]) -> int:

@@ -135,11 +135,12 @@ class ContrastiveDiagnostics(TrainerCallback):
             `eval_dataset`, or as one of several. The first 256 are used. For the speaker probe, speakers need at least
             two utterances.
         feature_extractor: prepares the clips.
+        max_delay_s: see [`ContrastiveCollator`].
     """
 
-    def __init__(self, ladders: Any, feature_extractor: JSQAFeatureExtractor) -> None:
+    def __init__(self, ladders: Any, feature_extractor: JSQAFeatureExtractor, max_delay_s: float = 0.0) -> None:
         self.ladders = ladders
-        self.collator = ContrastiveCollator(feature_extractor)
+        self.collator = ContrastiveCollator(feature_extractor, max_delay_s)
         self._warned: set[str] = set()
 
     def __call__(self, model: nn.Module, args: TrainingArguments, step: int) -> dict[str, float]:
