@@ -110,6 +110,10 @@ class JSQAConfig(PreTrainedConfig):
         pooling (`str`, defaults to `"statistics"`):
             How frames become one vector: `"mean"`; `"statistics"`, mean and standard deviation (Snyder et al.,
             ICASSP 2018); `"attention"`, attentive statistics (Okabe et al., Interspeech 2018).
+        averaged_starts (`int`, defaults to 1):
+            Outside training, the embedding is the mean of those of the clip from so many starts on, spread evenly over
+            the first frame: with a long hop it matters otherwise where the frames happen to lie. It takes as many
+            times as long.
         projection_hidden_size (`int`, defaults to 256), projection_size (`int`, defaults to 128):
             Widths of the contrastive projection head.
         projection_norm (`str`, defaults to `"layer"`):
@@ -201,6 +205,7 @@ class JSQAConfig(PreTrainedConfig):
     level_windows: int | None = None
     use_weighted_layer_sum: bool = True
     pooling: Literal["mean", "statistics", "attention"] = "statistics"
+    averaged_starts: int = 1
     projection_hidden_size: int = 256
     projection_size: int = 128
     projection_norm: Literal["layer", "none"] = "layer"
@@ -329,6 +334,10 @@ class JSQAConfig(PreTrainedConfig):
         assert self.level_windows is not None
         if self.level_windows < 1 or hop % self.level_windows:
             raise ValueError(f"`level_windows` must divide the hop of {hop} samples, but is {self.level_windows}")
+        if not 1 <= self.averaged_starts <= hop:
+            raise ValueError(
+                f"`averaged_starts` must be 1 to {hop}, the hop in samples, but is {self.averaged_starts}"
+            )
         for name in ("jnd_margin_weight", "jnd_preference_weight", "mos_agreement_weight", "mos_panel_std"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be below 0, but is {getattr(self, name)}")

@@ -411,7 +411,7 @@ class JSQAModel(JSQAPreTrainedModel):
             outputs[-1] = encoder.layer_norm(outputs[-1])
         return outputs
 
-    @capture_outputs(tie_last_hidden_states=False)
+    @can_return_tuple
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> JSQAModelOutput | tuple[Tensor, ...]:
@@ -423,7 +423,9 @@ class JSQAModel(JSQAPreTrainedModel):
             kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, as everywhere in transformers.
 
         Returns:
-            [`JSQAModelOutput`]. What is in the padding, and how much of it there is, changes nothing.
+            [`JSQAModelOutput`]. What is in the padding, and how much of it there is, changes nothing. Outside
+            training, the embeddings are means over `config.averaged_starts`; all else is of the clip from its first
+            sample on.
 
         Raises:
             ValueError: for input that is not (batch, samples), or has less than `receptive_field` samples. A shorter
@@ -431,13 +433,39 @@ class JSQAModel(JSQAPreTrainedModel):
         """
         if input_values.ndim != 2:
             raise ValueError(f"`input_values` must be (batch, samples), but has shape {tuple(input_values.shape)}")
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_values, dtype=torch.long)
-        lengths = attention_mask.sum(-1).long()
         if input_values.shape[-1] < self.receptive_field:
             raise ValueError(
                 f"clips of {input_values.shape[-1]} samples are too short: give at least {self.receptive_field}"
             )
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_values, dtype=torch.long)
+        starts = 1 if self.training else self.config.averaged_starts
+        if starts == 1:
+            return self._embed(input_values, attention_mask, return_dict=True, **kwargs)  # type: ignore[no-any-return]
+        hop = self.hubert.config.inputs_to_logits_ratio
+        cuts = [number * hop // starts for number in range(starts)]
+        values, mask = (
+            torch.cat([F.pad(whole[:, cut:], (0, cut)) for cut in cuts]) for whole in (input_values, attention_mask)
+        )
+        outputs = self._embed(values, mask, return_dict=True, **kwargs)
+        return self._mean_of_starts(outputs, mask, input_values.shape[0])
+
+    def _mean_of_starts(self, outputs: JSQAModelOutput, attention_mask: Tensor, clips: int) -> JSQAModelOutput:
+        """Outputs of all clips from one start on, then from the next (starts * clips, ...) → of each clip."""
+        whole_frames = self._frame_counts(attention_mask.sum(-1).long()).view(-1, clips)
+        # A start that leaves less than a frame tells nothing; that of the clip itself always counts.
+        counts = torch.cat([torch.ones_like(whole_frames[:1]), whole_frames[1:].clamp(min=0, max=1)])[..., None]
+        embeddings: Tensor = outputs["embeddings"].view(*counts.shape[:2], -1)
+        mean = (embeddings.float() * counts).sum(dim=0) / counts.sum(dim=0)
+        for name, value in outputs.items():
+            outputs[name] = tuple(layer[:clips] for layer in value) if isinstance(value, tuple) else value[:clips]
+        outputs["embeddings"] = mean.to(embeddings.dtype)
+        return outputs
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def _embed(self, input_values: Tensor, attention_mask: Tensor, **kwargs: Any) -> JSQAModelOutput:
+        """Clips, with their padding, as one start makes them; see [`forward`]."""
+        lengths = attention_mask.sum(-1).long()
         input_values = input_values.masked_fill(attention_mask == 0, 0.0)
         features = self._convolve(input_values.to(self.dtype), lengths)
         hidden_states = self.hubert.feature_projection(features)
@@ -559,8 +587,9 @@ class JSQAForContrastivePretraining(JSQAPreTrainedModel):
     ) -> JSQAComparison:
         """Tell how different clips sound, on the scale of `config.jnd_calibration`; see [`JNDScale`].
 
-        The clips need not be aligned in time nor equally long. The scale was measured on clips of the same content,
-        so that it says little about others. Put the model into evaluation mode before.
+        The clips need not be equally long, nor aligned in time if the model learned so (`max_delay_s` of
+        `jsqa_hf.training.ContrastiveCollator`). The scale was measured on clips of the same content, so that it says
+        little about others. Put the model into evaluation mode before.
 
         Args:
             input_values, other_values: (batch, samples) each, see [`JSQAModel.forward`]; row by row they are compared.

@@ -126,6 +126,8 @@ def test_a_saved_file_may_hold_keys_of_other_tools_but_no_misspelt_ones(tmp_path
         ({"level_bands": -1}, "level_bands"),
         ({"level_windows": 0}, "level_windows"),
         ({"level_windows": 3}, "level_windows"),
+        ({"averaged_starts": 0}, "averaged_starts"),
+        ({"averaged_starts": 641}, "averaged_starts"),
         ({"projection_size": 0}, "projection_size"),
         ({"sampling_rate": 0}, "sampling_rate"),
         ({"contrastive_negatives": "none"}, "contrastive_negatives"),

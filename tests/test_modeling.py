@@ -199,6 +199,59 @@ def test_level_windows_cover_each_frame_exactly_and_in_order(windows):
     assert loud == {key for key, start in starts.items() if start < 10 * hop + hop // 2 < start + length}
 
 
+class TestMeansOverStarts:
+    def test_outside_training_embeddings_are_means_over_starts_within_a_frame(self):
+        model = build(averaged_starts=4)
+        long, short = clips(16000, 9000)
+        once = copy.deepcopy(model)
+        once.config.averaged_starts = 1
+        with torch.no_grad():
+            together = model(**pad([long, short], extra=77, filler=0.9), output_hidden_states=True)
+            for row, clip in enumerate((long, short)):
+                # The hop is 320 samples.
+                parts = [once(clip[None, start:]).embeddings[0] for start in (0, 80, 160, 240)]
+                torch.testing.assert_close(together.embeddings[row], torch.stack(parts).mean(0), atol=1e-5, rtol=1e-4)
+            first = once(**pad([long, short], extra=77, filler=0.9), output_hidden_states=True)
+        assert len(together.hidden_states) == len(first.hidden_states)
+        for ours, theirs in zip(together.hidden_states, first.hidden_states, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        base = model.jsqa(long[None])
+        assert base.last_hidden_state.shape[:2] == base.frame_mask.shape
+        assert base.last_hidden_state.shape[0] == 1
+        torch.testing.assert_close(base.embeddings[0], together.embeddings[0], atol=1e-5, rtol=1e-4)
+
+    def test_training_sees_one_start(self):
+        model, batch = build(averaged_starts=4, hubert=NO_DROPOUT), pad(clips(16000, 9000))
+        once = copy.deepcopy(model)
+        once.config.averaged_starts = 1
+        assert torch.equal(model.train()(**batch).scores, once.train()(**batch).scores)
+
+    def test_starts_that_leave_less_than_a_frame_do_not_count(self):
+        model = build(averaged_starts=4)
+        once = copy.deepcopy(model)
+        once.config.averaged_starts = 1
+        field = model.jsqa.receptive_field
+        # The second clip is shorter than a frame, the third has room for one more start.
+        batch = clips(16000, field - 100, field + 90)
+        with torch.no_grad():
+            got = model(**pad(batch)).embeddings
+            only = once(**pad([batch[1], torch.zeros(field)])).embeddings[0]
+            two = torch.stack([once(batch[2][None, start:]).embeddings[0] for start in (0, 80)])
+        torch.testing.assert_close(got[1], only, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(got[2], two.mean(0), atol=1e-5, rtol=1e-4)
+
+    def test_it_matters_less_where_a_clip_begins(self):
+        torch.manual_seed(0)
+        clip = torch.cat([torch.zeros(16000), clips(16000)[0]])[None]
+        spread = {}
+        for starts in (1, 8):
+            model = build(averaged_starts=starts)
+            with torch.no_grad():
+                embeddings = torch.cat([model(clip[:, cut:]).embeddings for cut in range(0, 320, 20)])
+            spread[starts] = float(embeddings.std(dim=0).mean())
+        assert spread[8] < spread[1] / 2
+
+
 def test_scores_and_variances_are_bounded_by_the_scale():
     model = build(mos_score_range=(0, 100), mos_output_names=["mos", "noisiness"])
     with torch.no_grad():

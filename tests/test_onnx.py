@@ -63,10 +63,11 @@ def test_rates_as_pytorch_does(
     [
         {"level_bands": 0, "pooling": "mean"},
         {"level_windows": 4, "level_bands": 20},
+        {"averaged_starts": 4},
         {"pooling": "attention", "use_weighted_layer_sum": False, "mos_output_names": ["noisiness", "mos"]},
         {"hubert": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}},
     ],
-    ids=["no levels", "levels in windows", "attention pooling and two outputs", "layer norm"],
+    ids=["no levels", "levels in windows", "means over starts", "attention pooling and two outputs", "layer norm"],
 )
 @pytest.mark.slow
 def test_exports_every_architecture(settings_of_model: dict, tmp_path: Path) -> None:
