@@ -39,7 +39,11 @@ def check_outputs(
         UsageError: in these cases.
     """
     given = {option: path for option, path in outputs.items() if path is not None}
-    read = {os.path.realpath(one) for one in inputs if one is not None and not os.path.isdir(one)}
+    if not given:
+        return
+    # No file has a name with a null character, which `realpath` does not take.
+    files = (one for one in inputs if one is not None and "\0" not in one and not os.path.isdir(one))
+    read = {os.path.realpath(one) for one in files}
     written: dict[str, str] = {}
     for option, path in given.items():
         where = f"{option} {printable(path)}"

@@ -35,6 +35,8 @@ from jsqa_hf import (
     scoring,
 )
 from jsqa_hf.cli import main
+from jsqa_hf.cli_errors import UsageError
+from jsqa_hf.cli_output import check_outputs
 from jsqa_hf.score_formats import make_writer, printable
 from jsqa_hf.score_tables import read_scores
 from jsqa_hf.scoring import FileScore
@@ -190,6 +192,8 @@ _MAPPED_MEMORY = """
 import ctypes, sys
 import torch
 from jsqa_hf.cli import main
+from jsqa_hf.cli_errors import UsageError
+from jsqa_hf.cli_output import check_outputs
 
 class Memory(ctypes.Structure):
     _fields_ = [(f"number_{i}", ctypes.c_size_t) for i in range(10)]
@@ -586,3 +590,9 @@ def test_killed_at_any_moment_a_run_ends_with_the_rows_of_an_uninterrupted_one(
     for row, other in zip(found, whole, strict=True):
         assert row.error == other.error
         assert row.scores == pytest.approx(other.scores, abs=2e-4)
+
+
+def test_a_name_that_no_file_can_have_does_not_keep_results_from_a_file(tmp_path: Path) -> None:
+    check_outputs({"--output": str(tmp_path / "scores.csv")}, ["a\0b.wav", None, str(tmp_path)])
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        check_outputs({"--output": str(tmp_path / "a.csv")}, ["a\0b.wav", str(tmp_path / "a.csv")])
