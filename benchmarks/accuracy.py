@@ -121,13 +121,13 @@ def table(of_set: Mapping[str, Any], are_mos: bool) -> list[str]:
 
 
 def real_time_factors(path: Path) -> dict[str, float]:
-    """Seconds of one thread for a second of a clip of 10 s, by measure: of the first run in that file that has it."""
+    """Seconds of one thread for a second of a clip of 10 s, by measure: of the last run in that file that has it."""
     factors: dict[str, float] = {}
     for run in json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []:
         for name, measured in run.items():
             factor = measured.get("speed, threads=1", {}).get("10 s x 1")
             if factor is not None:
-                factors.setdefault(name, factor)
+                factors[name] = factor
     return factors
 
 
@@ -148,7 +148,8 @@ def as_markdown(results: Mapping[str, Any], factors: Mapping[str, float]) -> str
         lines.append(f"| {peer.title} | {reference} | {weights} | {size} | {factor} | {peer.licence} |")
     lines += [
         "",
-        "Real-time factors: of a clip of 10 s on one thread, from `inference.json`, NISQA's of its second run.",
+        "Real-time factors: of a clip of 10 s on one thread, from the last run in `inference.json` that has it. The",
+        "runs are of machines of different speed; ratios hold within a run (`inference.md`).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -169,9 +169,10 @@ class Comparer:
         """Compare two clips.
 
         Args:
-            a, b: whatever `SpeechQualityPipeline` takes for one input. They need not be aligned nor equally long. The
-                JND scale was measured on clips of the same speech: between different words or voices the number of
-                JNDs also holds what is said and who says it.
+            a, b: whatever `SpeechQualityPipeline` takes for one input. They need not be equally long, nor aligned if
+                the model learned so, as the embedded one did (`max_delay_s` of `ContrastiveCollator`). The JND scale
+                was measured on clips of the same speech: between different words or voices the number of JNDs also
+                holds what is said and who says it.
 
         Raises:
             ValueError: a clip can't be decoded, is too short, silent, or not finite; see `SpeechQualityPipeline`.

@@ -79,12 +79,15 @@ def render_mos_model() -> str:
         averaging=load("averaging"),
         unknown=load("averaging_without_listeners"),
         slotest=clips("slotest"),
+        fullband=clips("p835_fullband"),
+        losses=clips("simulated_losses"),
         whole=whole,
         finetuning_steps=finetuning["train_steps"],
         epochs=round(finetuning["epoch"]),
         human=human,
         sweeps=evaluation["held_out_speakers_in_held_out_noise"],
         gain=evaluation["clean_speech_at_lower_gain"],
+        delays=evaluation["p835_clips_begun_later"],
         results=result_rows(human),
         monotonicity=load("soundness", "study")["monotonicity"],
         not_heard=not_heard(),
@@ -164,6 +167,7 @@ def render_contrastive_model() -> str:
         least=sorted(by_distortion(pretraining), key=lambda one: one[1])[:3],
         scale=load("scale", "jsqa-tiny-jnd"),
         m=pretraining,
+        jnds=json.loads((RESULTS / "comparison.json").read_text(encoding="utf-8"))["median_jnds"],
     )
     return card.content
 

@@ -34,6 +34,9 @@ from jsqa_hf.speech_activity import Activity
 CALIBRATION = {"distances": [0.0, 0.1, 0.4], "jnds": [0.0, 1.0, 7.0], "error_jnds": 0.5}
 
 
+SPEECH = Path(__file__).resolve().parents[1] / "examples" / "data" / "speech"
+
+
 def noise(seconds: float = 0.5, seed: int = 0, level: float = 0.05) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, level, int(seconds * SAMPLING_RATE)).astype(np.float32)
 
@@ -191,6 +194,17 @@ def test_models_that_can_not_compare_are_refused(
 @pytest.mark.skipif(not jsqa_hf.DEFAULT_COMPARISON_CHECKPOINT.is_dir(), reason="no model for comparisons comes along")
 def test_the_default_model_is_calibrated() -> None:
     assert load_comparer(device="cpu").scale.pairs > 0
+
+
+@pytest.mark.skipif(not jsqa_hf.DEFAULT_COMPARISON_CHECKPOINT.is_dir(), reason="no model for comparisons comes along")
+def test_to_the_default_model_neither_a_delay_nor_the_other_sign_is_a_difference() -> None:
+    """Medians far above those that `benchmarks/comparison.py` measures, and far below the step of a JND of noise."""
+    comparer = load_comparer(device="cpu")
+    speech = [soundfile.read(path, dtype="float32")[0] for path in sorted(SPEECH.rglob("*.flac"))[:5]]
+    for change in (lambda clip: clip[16:], lambda clip: clip[1601:], lambda clip: -clip):
+        assert np.median([comparer.compare(clip, change(clip)).jnds for clip in speech]) < 0.8
+    noisier = [clip + np.resize(noise(seed=1, level=0.005), len(clip)) for clip in speech]
+    assert np.median([comparer.compare(*pair).jnds for pair in zip(speech, noisier, strict=True)]) > 2
 
 
 # Many clips.

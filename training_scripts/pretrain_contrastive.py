@@ -71,6 +71,9 @@ class PretrainingArguments:
     eval_noise_split: str | None = field(default=None, metadata={"help": "as `noise_split`, for evaluation"})
     eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
     model_size: str = field(default="tiny", metadata={"help": "tiny (0.2 M parameters) or paper (26 M)"})
+    averaged_starts: int = field(
+        default=1, metadata={"help": "outside training, embeddings are means over so many starts within a frame"}
+    )
     backbone: str | None = field(
         default=None, metadata={"help": "path or Hub id of a pretrained HuBERT, or of a JSQA model to go on from"}
     )
@@ -119,6 +122,7 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
     if args.model_size not in {"tiny", "paper"}:
         raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
     objective = {
+        "averaged_starts": args.averaged_starts,
         "temperature": args.temperature,
         "learn_temperature": args.learn_temperature,
         "contrastive_loss": args.loss,
