@@ -93,8 +93,19 @@ def test_small_budgets_are_part_of_large_ones_and_differ_between_seeds():
     assert [len(names[budget]) for budget in (5, 20, 0)] == [5, 20, 50]
     assert names[5] < names[20] < names[0]
     assert first[5] != second[5] and first == claim.nested_subsets(rows, [5, 20, 0], 0)
-    with pytest.raises(ValueError, match="--budgets"):
+    with pytest.raises(ValueError, match="budgets of 51 clips"):
         claim.nested_subsets(rows, [51], 0)
+
+
+def test_each_budget_has_a_table_to_train_on_for_every_seed_and_the_same_one_to_test_on(tmp_path: Path):
+    rows, held_out = ([{"file": f"/{name}{number}", "mos": "3"} for number in range(9)] for name in "ab")
+    tables = dict(claim.tables_of_budgets(tmp_path, "p835", rows, held_out, [4, 0], [0, 1]))
+    assert list(tables) == ["p835-4", "p835-all"]
+    for name, count in (("p835-4", 4), ("p835-all", 9)):
+        for seed in (0, 1):
+            ((train, test),) = tables[name][seed]
+            assert len(read_table(train)) == count and len(read_table(test)) == 9
+    assert not dict(claim.tables_of_budgets(tmp_path, "p835", rows, held_out, [], [0]))
 
 
 def test_dimensions_are_brought_to_the_scale_of_the_overall_rating(tmp_path: Path):

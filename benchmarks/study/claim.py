@@ -59,6 +59,9 @@ class ClaimArguments(StudyArguments):
         default_factory=lambda: [25, 50, 100, 200, 500, 1000, 0],
         metadata={"help": "numbers of simulated clips to train on; 0 is all"},
     )
+    p835_budgets: list[int] = field(
+        default_factory=list, metadata={"help": "numbers of clips of P.835 to train on, besides all"}
+    )
     parts: list[str] = field(default_factory=lambda: list(PARTS), metadata={"help": "which tables to make"})
     pretrained: list[str] | None = field(
         default=None, metadata={"help": "folders of stage 1, taken in turn by the seeds, instead of pretraining here"}
@@ -109,8 +112,8 @@ def nested_subsets(rows: Sequence[Row], budgets: Sequence[int], seed: int) -> di
     Raises:
         ValueError: if there are fewer than asked for.
     """
-    if max(budgets) > len(rows):
-        raise ValueError(f"--budgets asks for {max(budgets)} simulated clips, but there are {len(rows)}")
+    if max(budgets, default=0) > len(rows):
+        raise ValueError(f"budgets of {max(budgets)} clips are asked for, but there are {len(rows)}")
     order = np.random.default_rng(seed).permutation(len(rows))
     return {budget: [rows[index] for index in order[: budget or len(rows)]] for budget in budgets}
 
@@ -181,16 +184,25 @@ def rating_tables(args: ClaimArguments) -> Iterator[tuple[str, tuple[str, ...], 
         rows = read_table(args.p835)
         split = (of_split(rows, args.train_split), of_split(rows, args.test_split))
         yield "p835", ("mos",), dict.fromkeys(args.seeds, write_pairs(folder / "p835", [split]))
+        for name, tables in tables_of_budgets(folder, "p835", *split, args.p835_budgets, args.seeds):
+            yield name, ("mos",), tables
     if "simulated" in args.parts:
         rows, held_out = of_split(read_table(args.sim_train), args.train_split), read_table(args.sim_test)
-        subsets = {seed: nested_subsets(rows, args.budgets, seed) for seed in args.seeds}
-        for budget in args.budgets:
-            name = f"simulated-{budget or 'all'}"
-            tables = {
-                seed: write_pairs(folder / f"{name}-{seed}", [(subsets[seed][budget], held_out)])
-                for seed in args.seeds
-            }
+        for name, tables in tables_of_budgets(folder, "simulated", rows, held_out, args.budgets, args.seeds):
             yield name, ("mos",), tables
+
+
+def tables_of_budgets(
+    folder: Path, part: str, rows: Sequence[Row], held_out: list[Row], budgets: Sequence[int], seeds: Sequence[int]
+) -> Iterator[tuple[str, dict[int, list[tuple[str, str]]]]]:
+    """Write tables of so many clips to train on; gives the name of each, and by seed what `write_pairs` does."""
+    subsets = {seed: nested_subsets(rows, budgets, seed) for seed in seeds}
+    for budget in budgets:
+        name = f"{part}-{budget or 'all'}"
+        yield (
+            name,
+            {seed: write_pairs(folder / f"{name}-{seed}", [(subsets[seed][budget], held_out)]) for seed in seeds},
+        )
 
 
 def write_pairs(folder: Path, pairs: Sequence[tuple[list[Row], list[Row]]]) -> list[tuple[str, str]]:

@@ -65,10 +65,7 @@ class ContrastiveCollator:
         return {**batch, **labels}
 
     def _samples(self, clip: Any) -> np.ndarray:
-        if isinstance(clip, Mapping):
-            samples = decode_column_value(clip)[0][0]
-        else:
-            samples = np.asarray(clip, dtype=np.float32)
+        samples = np.asarray(decode_column_value(clip)[0][0] if isinstance(clip, Mapping) else clip, dtype=np.float32)
         return self._out_of_step(samples) if self.max_delay_s else samples
 
     def _out_of_step(self, samples: np.ndarray) -> np.ndarray:
