@@ -38,6 +38,11 @@ _CONTAINERS = (
     "mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,qcp,rm,tak,tta,voc,w64,wav,wv"
 )
 
+# Metadata in another encoding than UTF-8 is no reason to refuse the sound. PyAV 19 takes them without being told to.
+_TOLERANT: dict[str, Any] = {"metadata_errors": "ignore"}
+if av is None or int(av.__version__.split(".")[0]) >= 19:
+    _TOLERANT = {}
+
 
 class DecodedAudio(NamedTuple):
     """Samples as they come out of a decoder, at the rate and with the channels of the file.
@@ -313,8 +318,7 @@ def _decode_with_pyav(file: IO[bytes]) -> Iterator[DecodedAudio]:
         )
     file.seek(0)
     try:
-        # Metadata in another encoding than UTF-8 is no reason to refuse the sound.
-        container = av.open(file, "r", metadata_errors="ignore", options={"format_whitelist": _CONTAINERS})
+        container = av.open(file, "r", options={"format_whitelist": _CONTAINERS}, **_TOLERANT)
     except av.FFmpegError as error:
         raise AudioDecodingError(_not_audio(file, error)) from error
     with container:

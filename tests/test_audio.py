@@ -188,6 +188,13 @@ def test_a_name_that_is_not_utf8_is_no_obstacle(tmp_path: Path) -> None:
     assert decode_audio(path).samples.shape == (1, 16000)
 
 
+def test_metadata_that_is_not_utf8_is_no_obstacle(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mka", "pcm_s16le")
+    data = path.read_bytes()
+    assert b"Lavf" in data  # The name of the encoder.
+    assert decode_audio(data.replace(b"Lavf", b"\xe9t\xe9!")).samples.shape == (1, 16000)
+
+
 def test_a_stream_that_changes_rate_and_channels_midway_comes_out_at_its_first_rate(tmp_path: Path) -> None:
     first = encode(tmp_path / "a.aac", "aac", 16000, 1).read_bytes()
     second = encode(tmp_path / "b.aac", "aac", 44100, 2, seconds=2.0).read_bytes()

@@ -108,7 +108,8 @@ def _context(name: str, mode: str) -> av.AudioCodecContext:
     except av.codec.codec.UnknownCodecError:
         kind = "encoder" if mode == "w" else "decoder"
         raise RuntimeError(
-            f"the FFmpeg that PyAV uses was built without the {kind} {name}; the wheels of av have it (pip install av)"
+            f"the FFmpeg that PyAV uses was built without the {kind} {name}; the wheels of av before 19 have it: "
+            'pip install "av<19"'
         ) from None
     context.thread_count = 1  # Workers share the cores already.
     return context
