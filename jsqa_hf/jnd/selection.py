@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,9 +155,6 @@ def _make(
     kind = registered_distortions()[chosen.name]
     if kind.material is not None and kind.material not in material:
         raise ValueError(f"the distortion {chosen.name!r} needs recordings: give --{kind.material}")
-    missing = [module for module in kind.requires if importlib.util.find_spec(module) is None]
-    if missing:
-        raise ImportError(f"the distortion {chosen.name!r} needs modules that are not installed: {', '.join(missing)}")
     arguments = dict(options.get(chosen.name, {}))
     if chosen.severity_range is not None:
         arguments["severity_range"] = chosen.severity_range

@@ -68,13 +68,23 @@ def test_missing_recordings_and_wrong_ranges_are_told() -> None:
         make_distortions("clipping[5:-5]", {})
 
 
-def test_missing_modules_are_told_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registered_distortions()["clipping"], "requires", ("no_such_module",))
-    with pytest.raises(ImportError, match="'clipping' needs modules that are not installed: no_such_module"):
-        make_distortions("clipping", {})
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("lc3", "lc3py", "degrade"), ("codec2", "pycodec2", "degrade"), ("silk", "pilk", "silk")],
+)
+def test_a_codec_that_is_not_installed_is_told_with_its_package_and_extra(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, extra: str
+) -> None:
+    monkeypatch.setattr(registered_distortions()[name], "requires", ("no_such_module",))
+    with pytest.raises(ImportError, match=rf"'{name}' needs {package}, .*: pip install \"jsqa_hf\[{extra}\]\""):
+        make_distortions(name, {})
+
+
+def test_all_leaves_out_codecs_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered_distortions()["lc3"], "requires", ("no_such_module",))
     selection = make_distortions("all", {})
-    assert "no_such_module" in selection.left_out["clipping"]
-    assert "clipping" not in {one.name for chain in selection.chains for one in chain}
+    assert "needs lc3py" in selection.left_out["lc3"]
+    assert "lc3" not in {one.name for chain in selection.chains for one in chain}
 
 
 def test_all_leaves_out_what_is_not_accepted_or_fails_when_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ from .base import EQUIVALENT_SNR, BitRateCodec, Coded, as_int16, fit_length, who
 
 
 class _OptionalCodec(BitRateCodec):
-    """A codec of the module `requires[0]`, which the package `package` of PyPI brings."""
+    """A codec of the module `requires[0]`, of the package `package` of PyPI, which our extra `extra` installs."""
 
     package: ClassVar[str]
+    extra: ClassVar[str] = "degrade"
 
     def __init__(self, **options: Any) -> None:
         self._module()
@@ -31,7 +32,8 @@ class _OptionalCodec(BitRateCodec):
             return importlib.import_module(self.requires[0])
         except ImportError as error:
             raise ImportError(
-                f"the distortion {self.name!r} needs {self.package}: pip install {self.package}"
+                f"the distortion {self.name!r} needs {self.package}, which is not installed: "
+                f'pip install "jsqa_hf[{self.extra}]"'
             ) from error
 
 
@@ -117,6 +119,7 @@ class SILK(_OptionalCodec):
     severity_range = (6.0, 24.0)
     requires = ("pilk",)
     package = "pilk"
+    extra = "silk"
     codec_rates = (8000,)
 
     def transcode(self, samples: NDArray[np.float64], codec_rate: int, severity: float) -> Coded:
