@@ -293,6 +293,8 @@ def _open_file(source: str | os.PathLike[str] | bytes) -> IO[bytes]:
             raise AudioDecodingError("is empty (0 bytes)")
         return io.BytesIO(source)
     try:
+        if "\0" in os.fsdecode(source):
+            raise AudioDecodingError("can't be opened: its name holds a zero byte")
         status = os.stat(source)
         if stat.S_ISDIR(status.st_mode):
             raise AudioDecodingError("is a folder, not an audio file")

@@ -121,7 +121,13 @@ CASES = [
         None,
         posix=True,
     ),
-    Case("name with a zero byte", "zero\0byte.wav", nothing, "error: `can't be opened: embedded null byte`", None),
+    Case(
+        "name with a zero byte",
+        "zero\0byte.wav",
+        nothing,
+        "error: `can't be opened: its name holds a zero byte`",
+        None,
+    ),
     # Files that aren't audio
     Case("zero bytes", "empty.wav", lambda path: path.touch(), "error: `is empty (0 bytes)`", None),
     Case("text renamed `.wav`", "text.wav", lambda path: path.write_text("text\n" * 200), NOT_AUDIO, None),
