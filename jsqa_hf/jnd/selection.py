@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,7 +159,12 @@ def _make(
     arguments = dict(options.get(chosen.name, {}))
     if chosen.severity_range is not None:
         arguments["severity_range"] = chosen.severity_range
-    return make_distortion(chosen.name, material, **arguments)
+    distortion = make_distortion(chosen.name, material, **arguments)
+    # Ours have said by now what to install.
+    missing = [module for module in kind.requires if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ImportError(f"the distortion {chosen.name!r} needs modules that are not installed: {', '.join(missing)}")
+    return distortion
 
 
 def _try(distortion: Distortion, sampling_rate: int) -> None:

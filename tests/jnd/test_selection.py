@@ -68,6 +68,15 @@ def test_missing_recordings_and_wrong_ranges_are_told() -> None:
         make_distortions("clipping[5:-5]", {})
 
 
+def test_missing_modules_are_told_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered_distortions()["clipping"], "requires", ("no_such_module",))
+    with pytest.raises(ImportError, match="'clipping' needs modules that are not installed: no_such_module"):
+        make_distortions("clipping", {})
+    selection = make_distortions("all", {})
+    assert "no_such_module" in selection.left_out["clipping"]
+    assert "clipping" not in {one.name for chain in selection.chains for one in chain}
+
+
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [("lc3", "lc3py", "degrade"), ("codec2", "pycodec2", "degrade"), ("silk", "pilk", "silk")],

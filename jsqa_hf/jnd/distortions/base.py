@@ -83,8 +83,8 @@ class Distortion(ABC):
         uses_level: False if another level of the speech changes nothing but the level of the result.
         single_precision: True if speech in float32 is as good as in float64.
         material: What recordings it needs: rows of `noise`, `talkers` or `rirs` as first argument; None for none.
-        requires: Modules outside the core installation that it needs. Without them its constructor raises an
-            ImportError that says what to install.
+        requires: Modules outside the core installation that it needs. Those of the package raise an ImportError
+            on construction that says what to install.
     """
 
     name: ClassVar[str]
