@@ -276,6 +276,13 @@ def test_an_evaluation_without_speech_is_refused_before_the_model_is_made(option
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.parametrize(("given", "kept"), [(None, 4), (2, 2)])
+def test_pretraining_keeps_the_averaged_starts_of_what_it_goes_on_from_unless_they_are_given(given, kept, tmp_path):
+    JSQAForContrastivePretraining(small_config(averaged_starts=4)).save_pretrained(tmp_path)
+    args = pretrain_contrastive.PretrainingArguments(backbone=str(tmp_path), averaged_starts=given)
+    assert pretrain_contrastive.build_model(args).config.averaged_starts == kept
+
+
 def test_pretraining_without_data_says_what_to_give(tmp_path):
     with pytest.raises(ValueError, match="--pairs, or --speech, --noise and --max_steps"):
         pretrain_contrastive.main([f"--output_dir={tmp_path}"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import datasets
 import torch
@@ -71,8 +72,12 @@ class PretrainingArguments:
     eval_noise_split: str | None = field(default=None, metadata={"help": "as `noise_split`, for evaluation"})
     eval_ladders: int = field(default=64, metadata={"help": "number of ladders to evaluate on"})
     model_size: str = field(default="tiny", metadata={"help": "tiny (0.2 M parameters) or paper (26 M)"})
-    averaged_starts: int = field(
-        default=1, metadata={"help": "outside training, embeddings are means over so many starts within a frame"}
+    averaged_starts: int | None = field(
+        default=None,
+        metadata={
+            "help": "outside training, embeddings are means over so many starts within a frame; default: as in a JSQA "
+            "`backbone`, else 1"
+        },
     )
     backbone: str | None = field(
         default=None, metadata={"help": "path or Hub id of a pretrained HuBERT, or of a JSQA model to go on from"}
@@ -121,8 +126,7 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
     """The model at the size, or with the pretrained backbone, that the arguments name."""
     if args.model_size not in {"tiny", "paper"}:
         raise ValueError(f"--model_size must be tiny or paper, but is {args.model_size!r}")
-    objective = {
-        "averaged_starts": args.averaged_starts,
+    objective: dict[str, Any] = {
         "temperature": args.temperature,
         "learn_temperature": args.learn_temperature,
         "contrastive_loss": args.loss,
@@ -134,6 +138,8 @@ def build_model(args: PretrainingArguments) -> JSQAForContrastivePretraining:
         "jnd_preference_weight": args.jnd_preference_weight,
         "jnd_distance": args.jnd_distance,
     }
+    if args.averaged_starts is not None:
+        objective["averaged_starts"] = args.averaged_starts
     if args.backbone is None:
         preset = JSQAConfig.tiny if args.model_size == "tiny" else JSQAConfig.paper
         return JSQAForContrastivePretraining(preset(**objective))
