@@ -141,7 +141,7 @@ def _load_distillmos(model: str, threads: int) -> LoadedPeer:
         # It knows no padding: only clips of the same length go together.
         together = len({len(clip) for clip in clips}) == 1
         batches = [np.stack(clips)] if together else [clip[None] for clip in clips]
-        return {"MOS": np.concatenate([network(torch.from_numpy(batch)).numpy()[:, 0] for batch in batches])}
+        return {"MOS": np.concatenate([network(torch.from_numpy(batch)).float().numpy()[:, 0] for batch in batches])}
 
     parameters = sum(weight.numel() for weight in network.parameters())
     return LoadedPeer(rate, parameters, os.path.getsize(DEFAULT_WEIGHTS_CHKPT))

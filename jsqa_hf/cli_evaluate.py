@@ -83,7 +83,13 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     if arguments.resamples != 0 and arguments.resamples < LEAST_RESAMPLES:
         raise UsageError(f"--resamples must be 0 or at least {LEAST_RESAMPLES}, but is {arguments.resamples}")
     outputs = {"--json": arguments.json, "--plot": _plot_path(arguments), "--predictions": arguments.predictions}
-    check_outputs(outputs, [arguments.data, arguments.data.partition(":")[2]], new_folder=True)
+    sources = [arguments.data, arguments.data.partition(":")[2]]
+    predictions = arguments.predictions
+    folder = os.path.realpath(os.path.dirname(predictions or ""))
+    if any(source and os.path.realpath(source) == folder for source in sources):
+        # If it is there already, it is read, as are all tables of the folder.
+        sources.append(predictions)
+    check_outputs(outputs, sources, new_folder=True)
     if arguments.plot and os.path.splitext(arguments.plot)[1].lower() not in PLOT_SUFFIXES:
         raise UsageError(f"--plot {printable(arguments.plot)}: its name must end in {', '.join(PLOT_SUFFIXES)}")
     with only_our_messages(of_transformers=not rates_without_torch(arguments)):

@@ -324,6 +324,16 @@ def test_the_table_of_ratings_is_not_overwritten(
     assert not scores
 
 
+def test_nor_is_that_of_a_folder(
+    table: Path, small_checkpoint: Path, scores: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = table.read_bytes()
+    assert evaluate(table.parent, small_checkpoint, "--predictions", str(table)) == 2
+    assert "is one of the inputs" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    assert not scores
+
+
 def test_the_only_ratings_may_be_in_a_column_of_another_name(
     table: Path, small_checkpoint: Path, scores: list[str], tmp_path: Path
 ) -> None:
