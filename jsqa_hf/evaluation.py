@@ -19,6 +19,7 @@ from .metrics import Conditions, condition_means, condition_metrics, metric_inte
 
 __all__ = [
     "RatedClips",
+    "condition_names",
     "evaluate_clips",
     "evaluate_outputs",
     "residual_table",
@@ -83,12 +84,22 @@ class RatedClips:
 
     def condition_means(self) -> Conditions:
         """Means over the usable clips of each condition of each corpus; clips without condition are left out."""
-        several = len(set(self.corpora)) > 1
-        names = [
-            None if condition is None else f"{corpus}: {condition}" if several else condition
-            for corpus, condition in zip(self.corpora, self.conditions, strict=True)
-        ]
+        names = condition_names(self.corpora, self.conditions)
         return condition_means(names, self.predicted, self.rated, self.std, self.n_votes)
+
+
+def condition_names(corpora: Sequence[str], conditions: Sequence[str | None]) -> list[str | None]:
+    """Names of the conditions, with that of the listening test before it where there are several tests.
+
+    Args:
+        corpora: (clips,) name of the listening test of each clip.
+        conditions: (clips,) name of its condition within that test, None where not known.
+    """
+    several = len(set(corpora)) > 1
+    return [
+        f"{corpus}: {condition}" if several and condition is not None else condition
+        for corpus, condition in zip(corpora, conditions, strict=True)
+    ]
 
 
 def evaluate_outputs(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .data import DIMENSIONS, load_mos, parse_mos_source, with_labels
 from .data.corpus import OnError
-from .evaluation import RatedClips
+from .evaluation import RatedClips, condition_names
 from .training import on_scale
 
 __all__ = ["ListeningTest", "load_listening_test"]
@@ -62,11 +62,13 @@ class ListeningTest:
             std=self._numbers(f"{self.columns[index]}_std") * self.units,
             n_votes=np.where(np.isnan(own), self._numbers("n_votes"), own),
             conditions=self._column("condition"),
-            corpora=[str(name) for name in self._column("corpus")],
+            corpora=self._corpora(),
         )
 
     def groups(self, column: str | None = None) -> tuple[str, list[str | None]]:
         """A column whose values group the clips, and these values as text; default: the one with the distortion.
+
+        Conditions of several listening tests are apart, as [`jsqa_hf.evaluation.condition_names`] tells.
 
         Raises:
             ValueError: if there is no such column.
@@ -78,7 +80,11 @@ class ListeningTest:
         values = self._column(name)
         # Whole numbers come as floats where some are missing, and 6 digits would make two of them one.
         whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-        return name, [None if value is None else str(value) or None for value in whole]
+        texts = [None if value is None else str(value) or None for value in whole]
+        return name, condition_names(self._corpora(), texts) if name == "condition" else texts
+
+    def _corpora(self) -> list[str]:
+        return [str(name) for name in self._column("corpus")]
 
     def _column(self, name: str) -> list[Any]:
         there = name in self.dataset.column_names

@@ -12,6 +12,8 @@ from mos_trees import write_clip, write_text
 
 from jsqa_hf.audio import decode_audio
 from jsqa_hf.data import load_mos
+from jsqa_hf.evaluation import evaluate_clips
+from jsqa_hf.evaluation_data import load_listening_test
 
 AUDIO = datasets.Audio(decode=False)
 
@@ -70,7 +72,7 @@ class TestNISQA:
             "loudness_std": 0.4,
             "n_votes": 5,
             "condition": "7",
-            "corpus": "nisqa",
+            "corpus": "NISQA_TRAIN_SIM",
             "split": "TRAIN_SIM",
             "reference_audio": {"bytes": None, "path": str(nisqa / "NISQA_TRAIN_SIM" / "ref" / "c1_TRAIN_SIM.wav")},
         }
@@ -87,6 +89,15 @@ class TestNISQA:
         assert set(both["split"][:]) == {"VAL_SIM", "TEST_FOR"}
         with pytest.raises(ValueError, match="no rows of split TEST_NSC; its splits are TEST_FOR, "):
             load_mos("nisqa", nisqa, split="TEST_NSC")
+
+    def test_conditions_of_splits_with_one_number_stay_apart(self, nisqa: Path) -> None:
+        test = load_listening_test(f"nisqa:{nisqa}", ["mos"], (1, 5), split="test")
+        names = ["NISQA_TEST_FOR", "NISQA_TEST_LIVETALK", "NISQA_TEST_P501"]
+        assert test.groups() == ("condition", [f"{name}: 7" for name in names])
+        figures = evaluate_clips(test.clips("mos", [2.5, 3.5, 4.5], [1] * 3, [5] * 3), resamples=0)
+        assert figures["conditions"]["n"] == figures["clips"]["n_independent"] == 3
+        assert figures["conditions"]["mae"] == pytest.approx(1)
+        assert list(figures["corpora"]) == names
 
     def test_single_votes_are_taken_where_they_are(self, nisqa: Path) -> None:
         folder = nisqa / "NISQA_TEST_FOR"

@@ -40,8 +40,8 @@ def read_nisqa(root: Path) -> list[Row]:
 
     Returns:
         Rows with `split` (`TRAIN_SIM`, `TRAIN_LIVE`, `VAL_SIM`, `VAL_LIVE`, `TEST_FOR`, `TEST_P501`,
-        `TEST_LIVETALK`), `condition` (the number `con`, which counts within a split), and `votes` and `listener` where
-        they are known.
+        `TEST_LIVETALK`), `corpus` (`NISQA_<split>`, a listening test of its own), `condition` (the number `con`, which
+        counts within a split), and `votes` and `listener` where they are known.
 
     Raises:
         FileNotFoundError: If neither kind of table is there.
@@ -96,6 +96,7 @@ def _votes(folder: Path) -> dict[str, Row]:
 
 def _row(row: dict[str, str], base: Path) -> Row:
     reference = base / row["filepath_ref"] if row.get("filepath_ref") else None
+    split = row["db"].removeprefix("NISQA_")
     return {
         "audio": str(base / row["filepath_deg"]),
         "file": row["filepath_deg"],
@@ -103,6 +104,7 @@ def _row(row: dict[str, str], base: Path) -> Row:
         **{f"{name}_std": row.get(f"{column}_std") for name, column in _RATINGS.items()},
         "n_votes": row.get("votes"),
         "condition": row.get("con"),
-        "split": row["db"].removeprefix("NISQA_"),
+        "corpus": f"NISQA_{split}",
+        "split": split,
         "reference_audio": str(reference) if reference is not None and reference.is_file() else None,
     }
