@@ -81,6 +81,22 @@ def test_the_scales_of_p835_are_joined_and_votes_are_on_overall_quality(tmp_path
     assert (row["votes"], row["n_votes"]) == ([3.0, 3.0], 2)
 
 
+@pytest.mark.parametrize(("name", "scale"), [("p808", ""), ("p835", "_ovrl")])
+def test_several_tests_in_a_folder_are_several_corpora(tmp_path: Path, name: str, scale: str) -> None:
+    for clip in ("anchor.wav", "x1.wav", "x2.wav"):
+        write_clip(tmp_path / clip)
+    header = f"file_url,MOS{scale.upper()},short_file_name,condition_num"
+    for number in (1, 2):
+        clips = [f"{URL}/{clip}.wav,{number},{clip}.wav,03" for clip in ("anchor", f"x{number}")]
+        write_text(tmp_path / f"t{number}_votes_per_clip{scale}.csv", header, *clips)
+    rated = load_mos(name, tmp_path)
+    assert rated["corpus"][:] == ["t1", "t1", "t2", "t2"]
+    assert [Path(audio["path"]).stem for audio in rated["audio"]] == ["anchor", "x1", "anchor", "x2"]
+    assert (rated["mos"][:], rated["condition"][:]) == ([1.0, 1.0, 2.0, 2.0], ["03"] * 4)
+    (tmp_path / f"t2_votes_per_clip{scale}.csv").unlink()
+    assert load_mos(name, tmp_path)["corpus"][:] == [name, name]
+
+
 def test_the_joint_table_of_p804_scales(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "elsewhere" / "a.wav")
     scales = {"col": 2, "disc": 3, "loud": 4, "noise": 5, "reverb": 1, "sig": 2.5, "ovrl": 1.5}

@@ -40,29 +40,25 @@ def read_p808(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -
     listeners.
 
     Args:
-        root: One of these tables, or a folder with tables of the first kind.
+        root: One of these tables, or a folder with tables of the first kind, one for each test.
         audio_root: Folder of the clips; default: that of the table. In it a clip lies at the end of its URL
             (`enhanced/c1.wav`, or `c1.wav` alone), as long as no other clip of the table ends like that, or at the
             whole of it in any folder. A file of that name in other folders is that of another system.
 
     Returns:
-        Rows with `n_votes`, `mos_std`, `votes` and, where there are any, `condition` and `listener`.
+        Rows with `n_votes`, `mos_std`, `votes` and, where there are any, `condition` and `listener`; of several tests
+        with `corpus`, the `<test>` that the name of the table starts with.
 
     Raises:
         FileNotFoundError: If there is no table.
         ValueError: If a table lacks a column or has votes on another scale, or a clip could be several files.
     """
-    tables = [root] if root.is_file() else [path for path, scale in _tables(root) if scale is None]
-    if not tables:
+    tests = {test: tables[None] for test, tables in _tests(root).items() if None in tables}
+    if root.is_file():
+        tests = {"": root}
+    if not tests:
         raise FileNotFoundError(f"{root} is neither a table nor a folder with <test>_votes_per_clip.csv")
-    rows: list[Row] = []
-    for table in tables:
-        records = read_table(table, ())
-        if "vote" in records[0]:
-            rows += _from_single_votes(table)
-        else:
-            rows += [_row(record) for record in read_table(table, ("file_url", "MOS"))]
-    return _with_audio(rows, root, audio_root)
+    return _with_audio(_of_tests({test: _one_scale(table) for test, table in tests.items()}), root, audio_root)
 
 
 def read_p835(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -> list[Row]:
@@ -74,24 +70,23 @@ def read_p835(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -
     `ovrl_mos`, `ovrl_std`, `sig_mos`, ... and perhaps `n_votes`, `condition` and `split`.
 
     Args:
-        root: A folder with such tables, or the path of one.
+        root: A folder with such tables, of one or several tests, or the path of one.
         audio_root: As in `read_p808`.
 
     Returns:
         Rows with `mos` (overall), `signal`, `background`, `noisiness`, `coloration`, `discontinuity`, `loudness` and
-        `reverberation` as far as rated, their standard deviations, `n_votes` and `votes` (overall), `condition`.
+        `reverberation` as far as rated, their standard deviations, `n_votes` and `votes` (overall), `condition`, and
+        `corpus` as of `read_p808`.
 
     Raises:
         FileNotFoundError: If there is no table.
         ValueError: If a table lacks a column, or a clip could be several files.
     """
-    rows: list[Row] = []
-    if root.is_dir():
-        tests: dict[str, dict[str, Path]] = {}
-        for path, scale in _tables(root):
-            if scale is not None:
-                tests.setdefault(path.name.rsplit("_votes_per_clip", 1)[0], {})[scale] = path
-        rows = [row for tables in tests.values() for row in _joined(tables)]
+    tests = {
+        test: {scale: path for scale, path in tables.items() if scale is not None}
+        for test, tables in _tests(root).items()
+    }
+    rows = _of_tests({test: _joined(tables) for test, tables in tests.items() if tables})
     table = root if root.is_file() else root / _RATINGS_TABLE
     if not rows and not table.is_file():
         raise FileNotFoundError(
@@ -103,13 +98,27 @@ def read_p835(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -
     return _with_audio(rows, root, audio_root)
 
 
-def _tables(root: Path) -> list[tuple[Path, str | None]]:
-    """The tables per clip in a folder, each with its scale."""
-    if not root.is_dir():
-        return []
-    found = [(path, _PER_CLIP.fullmatch(path.name)) for path in sorted(root.iterdir())]
-    # `<test>_all_votes_per_clip.csv` is named like them, but has one line per vote of all scales.
-    return [(path, match["scale"]) for path, match in found if match and not match["test"].endswith("_all")]
+def _tests(root: Path) -> dict[str, dict[str | None, Path]]:
+    """The tables per clip in a folder, of each test by their scales."""
+    tests: dict[str, dict[str | None, Path]] = {}
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        match = _PER_CLIP.fullmatch(path.name)
+        # `<test>_all_votes_per_clip.csv` is named like them, but has one line per vote of all scales.
+        if match and not match["test"].endswith("_all"):
+            tests.setdefault(match["test"], {})[match["scale"]] = path
+    return tests
+
+
+def _of_tests(tests: dict[str, list[Row]]) -> list[Row]:
+    """All rows, each with its test if there are several: they may have clips in common and name conditions alike."""
+    return [row | ({"corpus": test} if len(tests) > 1 else {}) for test, rows in tests.items() for row in rows]
+
+
+def _one_scale(table: Path) -> list[Row]:
+    records = read_table(table, ())
+    if "vote" in records[0]:
+        return _from_single_votes(table)
+    return [_row(record) for record in read_table(table, ("file_url", "MOS"))]
 
 
 def _joined(tables: dict[str, Path]) -> list[Row]:
