@@ -82,8 +82,8 @@ def read_table(
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not text in this encoding, lacks a needed column, or has no lines, or if a line has more
-            cells than the header.
+        ValueError: If it is not text in this encoding, lacks a needed column, has a column twice, or has no lines, or
+            if a line has more cells than the header.
     """
     path = Path(path)
     if not path.is_file():
@@ -96,6 +96,8 @@ def read_table(
             rows = list(reader)
     except (UnicodeError, csv.Error) as error:
         raise ValueError(f"{path} can't be read as a table in the encoding {encoding}: {error}") from error
+    if twice := [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]:
+        raise ValueError(f"{path} has the column(s) {', '.join(twice)} more than once: rename all but one of each")
     missing = [column for column in needed if column not in columns]
     if missing:
         found = ", ".join(columns) or "no columns"

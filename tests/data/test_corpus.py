@@ -56,6 +56,7 @@ class TestReadTable:
             (b"path,type\na.wav,bus\n", r"a\.csv lacks the column.* file; it has path, type"),
             (b"", "lacks the column.* file; it has no columns"),
             (b"file\n", "lists no files"),
+            (b"file,mos,,mos,\na.wav,4,,1,\n", r"a\.csv has the column\(s\) mos more than once: rename all but one"),
             (b"file\na.wav,bus\n", "row 1 has more cells than the header"),
             ("file\nM\u00fcll.wav\n".encode("latin-1"), r"a\.csv can't be read .* encoding utf-8"),
         ],
