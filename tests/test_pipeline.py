@@ -26,6 +26,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.pipeline_jsqa import SILENCE_DBFS
+from jsqa_hf.scoring import load_pipeline
 from jsqa_hf.speech_activity import Activity
 
 Z_95 = 1.959964
@@ -384,6 +385,19 @@ def test_a_saved_pipeline_carries_its_code(rate: SpeechQualityPipeline, tmp_path
     assert {"pipeline_jsqa.py", "audio.py", "windows.py", "recent_values.py"} <= set(os.listdir(tmp_path))
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["custom_pipelines"]["speech-quality-assessment"]["impl"] == "pipeline_jsqa.SpeechQualityPipeline"
+
+
+def test_the_code_of_the_pipeline_is_added_to_a_folder_that_lacks_it(
+    model: JSQAForMOSRegression, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    JSQAFeatureExtractor().save_pretrained(tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    assert not (tmp_path / "pipeline_jsqa.py").exists()
+    load_pipeline(tmp_path).save_pretrained(tmp_path)
+    assert (tmp_path / "pipeline_jsqa.py").exists()
+    assert "custom_pipelines" in json.loads((tmp_path / "config.json").read_text())
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.slow
