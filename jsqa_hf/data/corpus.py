@@ -78,7 +78,8 @@ def read_table(
         encoding: Of the file; the default is UTF-8 with or without a byte order mark.
 
     Returns:
-        One dict per line, in the order of the file; cells that a line lacks are empty.
+        One dict per line, in the order of the file; cells that a line lacks are empty. Lines without any content, as
+        spreadsheets leave them at the end, are left out.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -93,9 +94,12 @@ def read_table(
         with path.open(newline="", encoding=encoding) as file:
             reader = csv.DictReader(file, delimiter=delimiter, restval="", quoting=quoting, skipinitialspace=True)
             columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
+            rows = [row for row in reader if any(row.values())]
     except (UnicodeError, csv.Error) as error:
-        raise ValueError(f"{path} can't be read as a table in the encoding {encoding}: {error}") from error
+        raise ValueError(
+            f"{path} can't be read as a table in the encoding {encoding}: {error}; save it in this encoding, from a "
+            "spreadsheet as CSV UTF-8"
+        ) from error
     if twice := [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]:
         raise ValueError(f"{path} has the column(s) {', '.join(twice)} more than once: rename all but one of each")
     missing = [column for column in needed if column not in columns]
