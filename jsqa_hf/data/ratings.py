@@ -90,8 +90,8 @@ def ratings_dataset(
 
     Raises:
         FileNotFoundError: If clips are missing.
-        ValueError: If a rating is no number or outside the scale, a clip is listed twice in one `corpus` or can't be
-            decoded, or no row is left.
+        ValueError: If a rating is no number or outside the scale, a number of votes is not whole, a clip is listed
+            twice in one `corpus` or can't be decoded, or no row is left.
     """
     others = _other_quantities(rows, score_range, rated)
     rows = [{**row, **{name: values[index] for name, values in others.items()}} for index, row in enumerate(rows)]
@@ -290,12 +290,12 @@ def _parsed(row: Row, score_range: tuple[float, float] | None, dimensions: Seque
     for name in dimensions:
         new[name], new[f"{name}_std"], counts[name] = _rating(new, name, votes if name == "mos" else [], score_range)
     overall = len(votes) or counts.get("mos") or max(counts.values(), default=0) or None
-    n_votes = _number(new.get("n_votes"), "n_votes", file, None)
-    new["n_votes"] = overall if n_votes is None else round(n_votes)
+    n_votes = _count(new, "n_votes")
+    new["n_votes"] = overall if n_votes is None else n_votes
     for name in (name for name in dimensions if name != "mos"):
         column = f"{name}_n_votes"
-        own = _number(new.get(column), column, file, None) or counts[name]
-        new[column] = round(own) if own and own != new["n_votes"] else None
+        own = _count(new, column) or counts[name]
+        new[column] = own if own and own != new["n_votes"] else None
     if new["mos"] is not None and new["n_votes"] is not None and new["n_votes"] < 1:
         raise ValueError(f"n_votes of {file} is {new['n_votes']}, and a rating needs at least one vote")
     return new
@@ -320,6 +320,13 @@ def _rating(
     return mean, std, len(ratings) if isinstance(value, list) else 0
 
 
+def _count(row: Row, name: str) -> int | None:
+    number = _number(row.get(name), name, row["file"], None)
+    if number is not None and not number.is_integer():
+        raise ValueError(f"{name} of {row['file']} is {number:g}, which is no whole number")
+    return None if number is None else int(number)
+
+
 def _float(value: Any) -> float:
     """As `float`, which takes 1_23 for 123, but without that."""
     if isinstance(value, str) and "_" in value:
@@ -336,7 +343,9 @@ def _number(value: Any, name: str, file: str, score_range: tuple[float, float] |
         raise ValueError(f"{name} of {file} is {value!r}, which is not a number") from error
     if math.isnan(number):
         return None
-    if math.isinf(number) or (score_range is not None and not score_range[0] <= number <= score_range[1]):
-        low, high = score_range or (-math.inf, math.inf)
+    if score_range is not None and not score_range[0] <= number <= score_range[1]:
+        low, high = score_range
         raise ValueError(f"{name} of {file} is {number:g}, outside the scale {low:g} to {high:g}")
+    if math.isinf(number):
+        raise ValueError(f"{name} of {file} is {number:g}, which is not finite")
     return number

@@ -193,6 +193,13 @@ def test_one_value_in_the_column_votes_is_their_number(folder: Path, cell: str) 
     table = write_text(folder / "ratings.csv", "file;mos;votes", "clips/a.wav;3;3, 4, 5")
     with pytest.raises(ValueError, match=r"n_votes of clips/a\.wav is '3, 4, 5', which is not a number"):
         load_mos("csv", table)
+    # Two votes, which a decimal comma makes one number.
+    table = write_text(folder / "ratings.csv", "file;mos;votes", "clips/a.wav;4,5;4,5")
+    with pytest.raises(ValueError, match=r"n_votes of clips/a\.wav is 4\.5, which is no whole number"):
+        load_mos("csv", table)
+    table = write_text(folder / "ratings.csv", "file,mos,signal,n_votes,signal_n_votes", "clips/a.wav,4,3,8,4.5")
+    with pytest.raises(ValueError, match=r"signal_n_votes of clips/a\.wav is 4\.5, which is no whole number"):
+        load_mos("csv", table)
 
 
 def test_json_lines(folder: Path) -> None:

@@ -33,6 +33,11 @@ def test_ratings_that_cannot_be_used(tmp_path: Path, cell: str, message: str) ->
         assert load_mos("csv", path, score_range=(1, 5), on_error="skip")["file"][:] == ["b.wav"]
 
 
+def test_an_infinite_rating_is_none_on_any_scale(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mos of a.wav is inf, which is not finite"):
+        load_mos("csv", table(tmp_path, "a.wav,inf", "b.wav,2"))
+
+
 def test_the_scale_of_a_table_is_its_own_and_that_of_a_corpus_is_known(tmp_path: Path) -> None:
     assert load_mos("csv", table(tmp_path, "a.wav,80"))["mos"][:] == [80.0]
     write_text(tmp_path / "pstn_train.csv", "filename,MOS,std,95%CI,votes", "a.wav,0.5,0,0,5")
