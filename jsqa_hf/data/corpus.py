@@ -114,13 +114,14 @@ def read_table(
     return rows
 
 
-def read_delimited(path: Path) -> list[dict[str, str]]:
+def read_delimited(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a table of any origin: commas, semicolons or tabs, whichever its header has most of.
 
     Spreadsheets do not write commas where the decimal point is one; such numbers get a point.
 
     Args:
         path: CSV or TSV file.
+        needed: As in `read_table`.
 
     Returns:
         As of `read_table`.
@@ -132,7 +133,7 @@ def read_delimited(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         header = file.readline()
     delimiter = max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=header.count)
-    rows = read_table(path, (), delimiter=delimiter)
+    rows = read_table(path, needed, delimiter=delimiter)
     if delimiter == ",":
         return rows
     return [{name: _DECIMAL_COMMA.sub(r"\1.\2", cell) for name, cell in row.items()} for row in rows]

@@ -168,6 +168,7 @@ class TestTCDVoIP:
         ("header", "rows", "encoding"),
         [
             ("Filename,ConditionID,MOS", (f"{TCD_CLIPS[0]},1,3.5", f"{TCD_CLIPS[1]},2,1"), "utf-8-sig"),
+            ("Filename;ConditionID;MOS", (f"{TCD_CLIPS[0]};1;3,5", f"{TCD_CLIPS[1]};2;1"), "utf-8-sig"),
             (
                 "Filename,ConditionID,sample MOS,listener  # ->,1,2",
                 (f"{TCD_CLIPS[0]},1,3.5,,3,4", f"{TCD_CLIPS[1]},2,1,,1,"),

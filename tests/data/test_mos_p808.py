@@ -63,6 +63,18 @@ def test_single_votes_on_other_scales_than_overall_quality_are_refused(tmp_path:
         load_mos("p808", table)
 
 
+def test_tables_that_a_spreadsheet_has_saved_with_semicolons(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav")
+    one = "file_url;n;MOS;std;95%CI;short_file_name;vote_1;vote_2"
+    write_text(tmp_path / "one_votes_per_clip.csv", one, f"{URL}/a.wav;2;3,5;0,7;0,9;a.wav;3;4", encoding="utf-8-sig")
+    write_text(tmp_path / "three_votes_per_clip_ovrl.csv", "file_url;MOS_OVRL", f"{URL}/a.wav;2,5")
+    (row,) = load_mos("p808", tmp_path)
+    assert (row["mos"], row["mos_std"], row["votes"]) == (3.5, 0.7, [3.0, 4.0])
+    assert load_mos("p835", tmp_path)["mos"][:] == [2.5]
+    single = write_text(tmp_path / "votes.csv", "workerid;file;vote", f"W1;{URL}/a.wav;2", f"W2;{URL}/a.wav;5")
+    assert load_mos("p808", single)["votes"][:] == [[2.0, 5.0]]
+
+
 def write_p835(folder: Path) -> None:
     for scale, mos in (("bak", 2), ("sig", 4), ("ovrl", 3)):
         write_text(

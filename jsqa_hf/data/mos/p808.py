@@ -1,4 +1,7 @@
-"""Result tables of the P.808 toolkit (Naderi and Cutler, Interspeech 2020; github.com/microsoft/P.808)."""
+"""Result tables of the P.808 toolkit (Naderi and Cutler, Interspeech 2020; github.com/microsoft/P.808).
+
+Those that a spreadsheet has saved again are read as well, with semicolons or tabs for commas.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from ..corpus import read_table
+from ..corpus import read_delimited
 from ..ratings import Row, files_by_name, rows_per_clip
 
 # Standard column: how the toolkit calls the scale, in upper case in `MOS_SIG` and in lower case in `std_sig`.
@@ -92,7 +95,7 @@ def read_p835(root: Path, *, audio_root: str | os.PathLike[str] | None = None) -
         raise FileNotFoundError(
             f"{root} is neither a table nor a folder with {_RATINGS_TABLE} or <test>_votes_per_clip_ovrl.csv etc."
         )
-    rows = rows or [_row(record) for record in read_table(table, ())]
+    rows = rows or [_row(record) for record in read_delimited(table)]
     if not any(row.get(name) for row in rows for name in _SCALES):
         raise ValueError(f"{table} has no ratings: it needs columns such as MOS_OVRL, MOS_SIG, MOS_BAK or ovrl_mos")
     return _with_audio(rows, root, audio_root)
@@ -115,10 +118,10 @@ def _of_tests(tests: dict[str, list[Row]]) -> list[Row]:
 
 
 def _one_scale(table: Path) -> list[Row]:
-    records = read_table(table, ())
+    records = read_delimited(table)
     if "vote" in records[0]:
         return _from_single_votes(table)
-    return [_row(record) for record in read_table(table, ("file_url", "MOS"))]
+    return [_row(record) for record in read_delimited(table, ("file_url", "MOS"))]
 
 
 def _joined(tables: dict[str, Path]) -> list[Row]:
@@ -126,7 +129,7 @@ def _joined(tables: dict[str, Path]) -> list[Row]:
     scales = {scale: path for scale, path in tables.items() if scale != "all-scales"} or tables
     clips: dict[str, Row] = {}
     for scale in sorted(scales, key=lambda name: name == _SCALES["mos"]):
-        for record in read_table(scales[scale], ("file_url",)):
+        for record in read_delimited(scales[scale], ("file_url",)):
             row = _row(record)
             given = {name: value for name, value in row.items() if value is not None}
             clips.setdefault(row["file"], {}).update(given)
@@ -165,7 +168,7 @@ def _condition(record: dict[str, str]) -> str | None:
 
 
 def _from_single_votes(table: Path) -> list[Row]:
-    records = read_table(table, ("workerid", "file", "vote"))
+    records = read_delimited(table, ("workerid", "file", "vote"))
     scales = {record.get("question_type") or "MOS" for record in records}
     if len(scales) > 1 or not scales <= set(_OVERALL_QUALITY):
         raise ValueError(

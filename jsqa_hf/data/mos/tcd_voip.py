@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..corpus import read_table
+from ..corpus import read_delimited
 from ..ratings import Row, files_by_name
 
 _SHEET = "Subjective Test Scores"
 _WORKBOOK = "tcd voip - test set conditions and mos results.xlsx"
 _MOS_COLUMNS = ("sample MOS", "MOS")
+# The start of a CSV file with ratings, perhaps behind a byte order mark.
+_HEADER = re.compile(rb"(\xef\xbb\xbf)?Filename([,;\t])ConditionID\2")
 
 
 def read_tcd_voip(root: Path) -> list[Row]:
@@ -84,12 +87,12 @@ def _ratings(root: Path, files: dict[str, list[Path]]) -> tuple[Path, list[dict[
             f"{root} holds neither the workbook of TCD-VoIP ({_WORKBOOK}) nor a CSV file with the columns Filename, "
             "ConditionID and MOS (searched in all folders)"
         )
-    return tables[0], list(read_table(tables[0], ("Filename", "ConditionID")))
+    return tables[0], list(read_delimited(tables[0], ("Filename", "ConditionID")))
 
 
 def _starts_like_ratings(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.readline().removeprefix(b"\xef\xbb\xbf").startswith(b"Filename,ConditionID,")
+        return _HEADER.match(file.readline()) is not None
 
 
 def _sheet(path: Path) -> list[Sequence[Any]]:
