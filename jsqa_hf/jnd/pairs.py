@@ -84,7 +84,7 @@ class JNDPairGenerator:
 
     Raises:
         ValueError: In the constructor for arguments out of range or a noise column missing; in a call for a missing
-            column, or speech or noise that is unreadable or silent, naming it.
+            column, a row that is no batch, or speech or noise that is unreadable or silent, naming it.
     """
 
     def __init__(
@@ -189,6 +189,8 @@ class JNDPairGenerator:
         missing = [column for column in _INPUT_COLUMNS if column not in batch]
         if missing:
             raise ValueError(f"the speech lacks the column(s) {', '.join(missing)}; it has {', '.join(batch)}")
+        if np.ndim(batch["speech_id"]) == 0:
+            raise ValueError("the speech comes as a single row, not as a batch: pass batched=True to map")
         columns = [batch[column] for column in _INPUT_COLUMNS]
         repetitions = batch["repetition"] if "repetition" in batch else [0] * len(columns[0])
         rows = [self._ladder(*row) for row in zip(*columns, repetitions, strict=True)]

@@ -327,6 +327,10 @@ class TestErrors:
         with pytest.raises(ValueError, match="noise_type"):
             JNDPairGenerator(noise.remove_columns("noise_type"))
 
+    def test_single_rows_are_refused(self, speech: datasets.Dataset, noise: datasets.Dataset) -> None:
+        with pytest.raises(ValueError, match="a single row, not as a batch: pass batched=True to map"):
+            speech.map(JNDPairGenerator(noise))
+
     def test_speech_without_a_column_is_refused(self, speech: datasets.Dataset, noise: datasets.Dataset) -> None:
         with pytest.raises(ValueError, match="speaker_id"):
             JNDPairGenerator(noise)(speech.remove_columns("speaker_id")[:1])
