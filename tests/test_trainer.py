@@ -254,6 +254,13 @@ def test_clips_may_be_decoded(tmp_path: Path) -> None:
     torch.testing.assert_close(collate(decoded), collate(rows))
 
 
+def test_a_plain_trainer_that_removes_the_audio_is_told_how_to_keep_it(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_list(rated_rows(3))
+    trainer = Trainer(small_model(), arguments(tmp_path), data_collator=MOSCollator(EXTRACTOR), train_dataset=rows)
+    with pytest.raises(ValueError, match="no audio, only labels: set remove_unused_columns=False"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("of_list", [True, False])
 def test_trainers_take_the_default_arguments_and_any_dataset(tmp_path: Path, of_list: bool) -> None:
     rated = [{**row, "length": 8000 + index} for index, row in enumerate(rated_rows(4))]

@@ -66,8 +66,14 @@ class MOSCollator:
         `clip_weights` and `corpus_ids` (clips,). Labels of a row may be one number for one output.
 
         Raises:
-            ValueError: if a clip cannot be decoded or used; the message names its file.
+            ValueError: if a clip cannot be decoded or used; the message names its file. If there is no `audio`, as a
+                plain `Trainer` removes it by default.
         """
+        if "audio" not in rows[0]:
+            raise ValueError(
+                f"the rows have no audio, only {', '.join(rows[0])}: set remove_unused_columns=False in the "
+                "TrainingArguments, or use MOSTrainer"
+            )
         clips = [self._samples(row) for row in rows]
         batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
         result = dict(batch)
