@@ -71,7 +71,8 @@ def filter_for(orig_rate: int, new_rate: int, torchaudio: bool = True) -> Filter
     transform = library.transforms.Resample(orig_rate, new_rate, **KAISER_BEST)
 
     def resample_with_torchaudio(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
+        # Mixed precision is for models; audio would lose half of its bits.
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             return transform(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
 
     return resample_with_torchaudio

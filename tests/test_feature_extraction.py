@@ -100,6 +100,14 @@ def test_resampling_agrees_with_soxr(noise):
         assert np.std(difference) < 0.02 * np.std(theirs), rate
 
 
+def test_mixed_precision_leaves_audio_as_it_is(extractor, noise):
+    expected, got = [], []
+    for low, found in ((False, expected), (True, got)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            found.append(extractor(noise, sampling_rate=48000, return_tensors="np")["input_values"])
+    np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("samples", [1, 799, 48000, 600_001])
 def test_without_torchaudio_resampling_is_the_same(rate: int, samples: int):
