@@ -195,6 +195,27 @@ def band_levels(input_values: Tensor, hop_length: int, window: Tensor, filters: 
     return (10.0 * torch.log10(power + _SILENCE_POWER) + 60.0) / 20.0
 
 
+def _convolve_precisely(conv: nn.Conv1d, values: Tensor) -> Tensor:
+    """A convolution of (batch, channels, frames), on a CPU in float32 whatever the precision of the model.
+
+    In bfloat16, on processors with AMX, the result is wrong altogether for some convolutions in groups, such as that
+    of `JSQAConfig.tiny` with 64 channels in 16 groups and a kernel of 32 (seen with torch 2.14.1).
+    """
+    if values.device.type != "cpu":
+        return conv(values)  # type: ignore[no-any-return]
+    assert conv.bias is not None
+    weights_dtype = conv.bias.dtype
+    precise = torch.promote_types(weights_dtype, torch.float32)
+    inputs = values.to(precise)
+    with torch.autocast("cpu", enabled=False):
+        if weights_dtype == precise:
+            convolved = conv(inputs)
+        else:
+            weight, bias = conv.weight.to(precise), conv.bias.to(precise)
+            convolved = F.conv1d(inputs, weight, bias, padding=conv.padding, groups=conv.groups)
+    return convolved.to(values.dtype)
+
+
 class MaskedGroupNormConvLayer(HubertGroupNormConvLayer):
     """First layer of HuBERT's front end, normalised with statistics over the clip alone.
 
@@ -381,11 +402,11 @@ class JSQAModel(JSQAPreTrainedModel):
     def _positions(self, hidden_states: Tensor, frame_mask: Tensor) -> Tensor:
         """Input of the encoder, 0 in the padding → its positional embeddings; (batch, frames, hidden) each."""
         layer = self.hubert.encoder.pos_conv_embed
-        if layer.batch_norm is None:
-            return layer(hidden_states)
-        # It shifts the zeros of the padding, which the convolution would then carry into the clip.
-        normalised = layer.batch_norm(hidden_states.transpose(1, 2)).masked_fill(~frame_mask[:, None], 0.0)
-        return layer.activation(layer.padding(layer.conv(normalised))).transpose(1, 2)
+        values = hidden_states.transpose(1, 2)
+        if layer.batch_norm is not None:
+            # It shifts the zeros of the padding, which the convolution would then carry into the clip.
+            values = layer.batch_norm(values).masked_fill(~frame_mask[:, None], 0.0)
+        return layer.activation(layer.padding(_convolve_precisely(layer.conv, values))).transpose(1, 2)
 
     def _encode(self, hidden_states: Tensor, frame_mask: Tensor) -> list[Tensor]:
         """Input of the first Transformer layer, then the output of each: (batch, frames, hidden) each."""

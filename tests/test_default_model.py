@@ -15,6 +15,7 @@ import jsqa_hf
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.jnd import mix_at_snr
 from jsqa_hf.metrics import mos_metrics
+from jsqa_hf.scoring import load_pipeline
 
 DATA = Path(__file__).resolve().parents[1] / "examples" / "data"
 
@@ -45,6 +46,16 @@ def test_it_agrees_with_people_on_talkers_it_was_not_trained_on():
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     predicted = [rate(str(DATA / "p835" / row["file"]))["mos"] for row in rows]
     assert mos_metrics(predicted, [float(row["mos"]) for row in rows])["pcc"] > 0.7
+
+
+@pytest.mark.parametrize(("dtype", "autocast"), [("bfloat16", False), ("float16", False), (None, True)])
+def test_half_precision_changes_scores_a_little(dtype, autocast):
+    paths = sorted(str(path) for path in (DATA / "p835" / "wb").glob("c11*.flac"))
+    exact, rounded = load_pipeline(None, "cpu"), load_pipeline(None, "cpu", dtype)
+    scores = [exact(path)["mos"] for path in paths]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        differences = [abs(rounded(path)["mos"] - score) for path, score in zip(paths, scores, strict=True)]
+    assert len(paths) == 6 and 0 < max(differences) < 0.02
 
 
 @pytest.mark.parametrize("noise_file", ["sc_running_tap.flac", "blanket_coffee-shop.flac"])

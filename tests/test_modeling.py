@@ -176,6 +176,26 @@ def test_a_loaded_model_can_be_exported_and_compiled_whole_before_it_has_rated_a
             torch.testing.assert_close(version(**batch).scores, model(**batch).scores, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_bfloat16_on_a_cpu_rounds_and_no_more(mixed_precision):
+    """On processors with AMX, PyTorch's own convolution of positions is wrong in a model of this shape."""
+    batch = {**pad(clips(16000, 6000)), "labels": torch.tensor([[2.0], [4.0]])}
+
+    def states_and_gradients(low):
+        torch.manual_seed(0)
+        model = JSQAForMOSRegression(JSQAConfig.tiny()).to(torch.bfloat16 if low and not mixed_precision else None)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low and mixed_precision):
+            outputs = model(**batch, output_hidden_states=True)
+        outputs.loss.backward()
+        return [
+            outputs.hidden_states[0].detach(),
+            *(p.grad for p in model.jsqa.hubert.encoder.pos_conv_embed.parameters()),
+        ]
+
+    for rounded, exact in zip(states_and_gradients(True), states_and_gradients(False), strict=True):
+        assert float((rounded.float() - exact).norm() / exact.norm()) < 0.05
+
+
 def test_the_gradient_of_a_score_by_the_audio_is_there_after_inference():
     model, clip = build(level_bands=39), clips(8000)[0][None]
     with torch.inference_mode():
