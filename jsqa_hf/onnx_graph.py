@@ -50,7 +50,7 @@ class OnnxGraph:
         return int(self.metadata["shortest_samples"])
 
     def run(self, input_values: NDArray[np.float32], attention_mask: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-        """Rate clips.
+        """Rate clips, those of a quantised graph one by one, so that no score depends on the batch.
 
         Args:
             input_values: (batch, samples) mono at the model's rate, full scale 1, padded on the right.
@@ -68,6 +68,16 @@ class OnnxGraph:
             raise ValueError(
                 f"clips of {input_values.shape[-1]} samples are too short: give at least {self.shortest_samples}"
             )
+        if "fingerprint" in self.metadata:
+            return self._run(input_values, attention_mask)
+        # A quantised one rounds by the range of values in the batch: each clip goes alone, and without its padding.
+        lengths = np.maximum(attention_mask.sum(axis=1), self.shortest_samples)
+        clips = [
+            self._run(input_values[row, None, :n], attention_mask[row, None, :n]) for row, n in enumerate(lengths)
+        ]
+        return [np.concatenate(values) for values in zip(*clips, strict=True)]
+
+    def _run(self, input_values: NDArray[np.float32], attention_mask: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         return self.session.run(list(_OUTPUTS), {"input_values": input_values, "attention_mask": attention_mask})
 
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from small import SAMPLING_RATE, small_config
 import jsqa_hf
 from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.cli import main
-from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, _write_configurations, export_onnx, largest_difference
+from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, _quantise, _write_configurations, export_onnx, largest_difference
 from jsqa_hf.onnx_graph import is_onnx_model
 from jsqa_hf.onnx_model import load_onnx_model
 from jsqa_hf.scoring import load_pipeline, score_files
@@ -153,6 +154,26 @@ def test_int8_is_smaller_and_near(small_model: JSQAForMOSRegression, exported: P
     assert "MatMulInteger" in operations and "ConvInteger" not in operations
     # Random weights of a scale of 4: an error of 0.1 would be of a wrong zero point, not of rounding.
     assert MAXIMUM_DIFFERENCE < quantised.difference < 0.1
+
+
+def test_scores_of_int8_do_not_depend_on_the_batch(exported: Path, tmp_path: Path) -> None:
+    graph = onnx.load(exported / "model.onnx")
+    kept = [entry for entry in graph.metadata_props if entry.key != "fingerprint"]
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(kept)
+    onnx.save(graph, tmp_path / "model.onnx")
+    _quantise(tmp_path / "model.onnx")
+    shutil.copy(exported / "config.json", tmp_path)
+    model = load_onnx_model(tmp_path)
+    lengths = [100, 5000, 16000]
+    values = 0.1 * torch.randn(3, 16000, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1], [0.01], [3]])
+    mask = (torch.arange(16000) < torch.tensor(lengths)[:, None]).long()
+    together = model(values, attention_mask=mask)
+    for row, length in enumerate(lengths):
+        end = max(SHORTEST, length)
+        alone = model(values[row : row + 1, :end], attention_mask=mask[row : row + 1, :end])
+        for name in ("scores", "variances", "embeddings"):
+            assert torch.equal(getattr(alone, name)[0], getattr(together, name)[row])
 
 
 class TestErrors:
