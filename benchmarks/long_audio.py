@@ -25,15 +25,20 @@ from peers import SAMPLING_RATE
 
 from jsqa_hf import windows
 from jsqa_hf.audio import decode_audio
+from jsqa_hf.jnd import active_speech_level
 from jsqa_hf.resampling import resample
 from jsqa_hf.scoring import load_pipeline
 from jsqa_hf.training import run_script
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "long_audio.json"
-# What is measured; "score" brings "score with curve".
-READING, RATING = ("decode at once", "read windows"), ("score", "jsqa score", "jsqa score in PyTorch")
+# What is measured.
+READING = ("decode at once", "read windows")
+RATING = ("score", "score with curve", "jsqa score", "jsqa score in PyTorch")
 LENGTHS_S = (1.0, 2.0, 4.0, 8.0)
+SPEECH_DBOV = -21.0
+# Of white noise that goes on in a pause; the last counts as active.
+NOISE_DBOV = (-72.0, -66.0, -60.0, -48.0, -44.0, -40.0)
 
 
 def speech(seconds: float) -> np.ndarray:
@@ -68,17 +73,15 @@ def measure(path: str, how: str) -> None:
             "score": lambda: rate(path)["mos"],
             "score with curve": lambda: len(rate(path, curve=True)["curve"]),
         }
-        tasks = {name: task for name, task in tasks.items() if (name == "read windows") == (how == "read windows")}
-    costs = {}
-    for name, task in tasks.items():
-        before, cpu, wall = peak_mib(), time.process_time(), time.perf_counter()
-        costs[name] = {
-            "outcome": task(),
-            "growth_of_peak_memory_mib": round(peak_mib() - before, 1),
-            "peak_memory_mib": round(peak_mib(), 1),
-            "cpu_s": round(time.process_time() - cpu, 1),
-            "wall_s": round(time.perf_counter() - wall, 1),
-        }
+    at_rest, cpu, wall = peak_mib(), time.process_time(), time.perf_counter()
+    costs = {
+        "outcome": tasks[how](),
+        "memory_at_rest_mib": round(at_rest, 1),
+        "growth_of_peak_memory_mib": round(peak_mib() - at_rest, 1),
+        "peak_memory_mib": round(peak_mib(), 1),
+        "cpu_s": round(time.process_time() - cpu, 1),
+        "wall_s": round(time.perf_counter() - wall, 1),
+    }
     print(json.dumps(costs))
 
 
@@ -119,6 +122,28 @@ def _mos_of_curve(rate: Any, samples: np.ndarray) -> np.ndarray:
     return np.array([np.nan if step["mos"] is None else step["mos"] for step in curve])
 
 
+def pauses(seconds: float = 60.0) -> list[dict[str, float]]:
+    """Scores of speech in white noise, alone and with a pause twice as long, in which the noise goes on."""
+    rate = load_pipeline(device="cpu")
+    clean = speech(seconds)
+    clean *= 10 ** ((SPEECH_DBOV - active_speech_level(clean, SAMPLING_RATE).level_dbov) / 20)
+    pause = np.zeros(2 * len(clean), dtype=np.float32)
+    rows = []
+    for noise_dbov in NOISE_DBOV:
+        row: dict[str, float] = {"noise_dbov": noise_dbov}
+        signals = {
+            "speech_alone": clean,
+            "pause_behind": np.concatenate([clean, pause]),
+            "pause_in_front": np.concatenate([pause, clean]),
+        }
+        for name, signal in signals.items():
+            noise = np.random.default_rng(0).standard_normal(len(signal), dtype=np.float32)
+            row[name] = round(rate(signal + np.float32(10 ** (noise_dbov / 20)) * noise)["mos"], 3)
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
 def agreement_of_resampling() -> dict[str, float]:
     """Largest difference between windows resampled block by block and at once, in samples and in MOS."""
     rate = load_pipeline(device="cpu")
@@ -153,18 +178,18 @@ def main() -> None:
             write_long_file(path, minutes)
             if how.startswith("jsqa score"):
                 options = ("--dtype", "float32") if how == "jsqa score in PyTorch" else ()
-                measured = {how: measure_command(path, *options)}
+                costs = measure_command(path, *options)
             else:
                 command = [sys.executable, __file__, "--measure", str(path), how]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
-                measured = json.loads(done.stdout.splitlines()[-1])
-        for name, costs in measured.items():
-            result[name] = {"file": f"{minutes} min, 44.1 kHz, 2 channels, 16 bit WAV", **costs}
-            print(name, result[name], flush=True)
+                costs = json.loads(done.stdout.splitlines()[-1])
+        result[how] = {"file": f"{minutes} min, 44.1 kHz, 2 channels, 16 bit WAV", **costs}
+        print(how, result[how], flush=True)
     if not arguments.only:
         with torch.inference_mode():
             result["resampling_in_blocks"] = agreement_of_resampling()
         print(result["resampling_in_blocks"], flush=True)
+        result["pauses"] = pauses()
         result["curve_windows"] = curve_windows()
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 

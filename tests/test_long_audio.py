@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import long_audio as benchmark
 import numpy as np
 import pytest
 import soundfile
@@ -25,6 +28,8 @@ from jsqa_hf.speech_activity import FLOOR_DBOV, Activity, SpeechActivity
 from jsqa_hf.streaming_resampler import StreamingResampler
 from jsqa_hf.windowed_scores import WeightedMean
 from jsqa_hf.windows import CURVE_WINDOW_S, Window, Windower
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -437,3 +442,47 @@ def test_an_hour_of_stereo_takes_little_memory(tmp_path: Path, extension: str) -
     assert done.returncode == 0, done.stderr[-2000:]
     # At once it would be 1.2 GB for the samples alone.
     assert float(done.stdout.split("MIB")[1]) < 100
+
+
+def test_the_page_says_what_was_measured() -> None:
+    page = (REPOSITORY / "docs" / "long_audio.md").read_text(encoding="utf-8")
+    measured = json.loads((REPOSITORY / "docs" / "results" / "long_audio.json").read_text())
+    names = {
+        "decoding at once, for comparison": "decode at once",
+        "reading as windows: decoding in blocks, mixing, resampling, speech activity": "read windows",
+        "score": "score",
+        "score and curve": "score with curve",
+    }
+    for title, name in names.items():
+        costs = measured[name]
+        memory = costs["growth_of_peak_memory_mib"] / 1024
+        assert f"| {title} | {costs['cpu_s']:.0f} s | {memory:.{1 if memory > 1 else 2}f} GiB |" in page
+        assert costs["memory_at_rest_mib"] + costs["growth_of_peak_memory_mib"] == pytest.approx(
+            costs["peak_memory_mib"], abs=0.11
+        )
+    assert f"take {measured['score']['memory_at_rest_mib'] / 1024:.2f} GiB at rest" in page
+    for row in measured["curve_windows"]:
+        length, spread, *drops = row.values()
+        cells = " | ".join(f"{value:.2f}" for value in (*drops, spread))
+        assert f"{length:.0f} s | {cells} |" in page.replace("**", "")
+    for row in measured.get("pauses", []):
+        cells = f" | {row['speech_alone']:.2f} | {row['pause_behind']:.2f} |"
+        assert re.search(rf"\| {row['noise_dbov']:.0f} dBov[^|]*{re.escape(cells)}", page)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_curve_is_measured_from_the_memory_at_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores before it, in the same process, would have raised the peak that it is measured from."""
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, bursts(5.0), SAMPLING_RATE)
+    benchmark.measure(str(path), "score with curve")
+    costs = json.loads(capsys.readouterr().out)
+    assert costs["outcome"] == 5
+    assert 0 < costs["memory_at_rest_mib"] <= costs["peak_memory_mib"]
+
+
+def test_pauses_are_measured_behind_and_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "NOISE_DBOV", (-60.0,))
+    (row,) = benchmark.pauses(4.0)
+    assert list(row) == ["noise_dbov", "speech_alone", "pause_behind", "pause_in_front"]
+    assert all(1 <= row[name] <= 5 for name in list(row)[1:])
