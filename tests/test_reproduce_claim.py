@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import claim
 import map_ratings
@@ -25,6 +26,7 @@ ARGUMENTS = {
     "map_ratings": map_ratings.MappingArguments,
     "claim": claim.ClaimArguments,
 }
+STUDY = REPOSITORY / "docs" / "results" / "study"
 SCRIPTS = ["tables", *["simulated_ratings"] * 2, *["teacher_ratings"] * 4, *["map_ratings"] * 2, "claim"]
 
 
@@ -125,3 +127,16 @@ def test_tables_without_rows_of_a_split_are_refused(data: Path, tmp_path: Path):
         csv.writer(file).writerows([["file", "type"], ["a.flac", "rain"]])
     with pytest.raises(ValueError, match="no noise to test on"):
         tables.main([f"--data={data}", f"--output_dir={tmp_path / 'tables'}"])
+
+
+def report_of(name: str) -> dict[str, Any]:
+    """A result of the study that is kept."""
+    return json.loads((STUDY / f"{name}.json").read_text())
+
+
+def test_the_pages_tell_how_long_the_kept_runs_of_stage_1_took() -> None:
+    runs = [run for name in ("claim", "claim_new_seeds") for run in report_of(name)["pretraining"].values()]
+    minutes = [run["train_runtime"] * 3200 / run["train_steps"] / 60 for run in runs]
+    told = f"{min(minutes):.0f} to {max(minutes):.0f} minutes of one core"
+    for page in ("README.md", "docs/pretraining.md"):
+        assert told in " ".join((REPOSITORY / page).read_text(encoding="utf-8").split())
