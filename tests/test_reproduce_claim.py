@@ -140,3 +140,21 @@ def test_the_pages_tell_how_long_the_kept_runs_of_stage_1_took() -> None:
     told = f"{min(minutes):.0f} to {max(minutes):.0f} minutes of one core"
     for page in ("README.md", "docs/pretraining.md"):
         assert told in " ".join((REPOSITORY / page).read_text(encoding="utf-8").split())
+
+
+def test_the_readme_tells_what_longer_fine_tuning_leaves_and_whether_clearly() -> None:
+    page = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    short, long, same = (report_of(name)["tables"] for name in ("claim", "claim_more_steps", "claim_same_rate"))
+    rmse = {
+        name: [100 * -part[name]["metrics"]["rmse"]["relative_change"] for part in (long, short)]
+        for name in ("simulated-100", "simulated-1000")
+    }
+    (few, of_few), (many, of_many) = rmse.values()
+    assert f"{few:.0f} and {many:.0f} % are left of {of_few:.0f} and {of_many:.0f} after 960" in page
+    assert not any(long[name]["metrics"]["rmse"]["clear"] for name in rmse) and "no longer clearly" in page
+    # From scratch at the better of two rates.
+    better = [
+        min((part[name]["metrics"]["rmse"] for part in (short, same)), key=lambda one: one["control"]) for name in same
+    ]
+    falls = [100 * -one["relative_change"] for one in better]
+    assert f"After 800 steps RMSE falls by {min(falls):.0f} to {max(falls):.0f} %" in page
