@@ -10,6 +10,7 @@ from typing import Any
 
 import claim
 import map_ratings
+import numpy as np
 import pytest
 import reproduce_claim
 import simulated_ratings
@@ -158,3 +159,14 @@ def test_the_readme_tells_what_longer_fine_tuning_leaves_and_whether_clearly() -
     ]
     falls = [100 * -one["relative_change"] for one in better]
     assert f"After 800 steps RMSE falls by {min(falls):.0f} to {max(falls):.0f} %" in page
+
+
+def test_the_page_tells_where_more_pretraining_helps_on_ratings_of_people() -> None:
+    page = " ".join((REPOSITORY / "docs" / "pretraining.md").read_text(encoding="utf-8").split())
+    curve = report_of("scaling_longer")["curves"]["tiny, p835"]
+    power, (least, most) = curve["law"]["b"], curve["law"]["b_interval"]
+    scratch, *pretrained = (f"{np.mean(curve['srcc'][steps]):.3f}" for steps in ("0", "200", "800", "3200"))
+    assert (
+        f"On P.835 more pretraining helps as well (to the power of -{power:.2f}, -{most:.2f} to -{least:.2f}): "
+        f"{', '.join(pretrained[:2])} and {pretrained[2]}, but from scratch it is {scratch}." in page
+    )
