@@ -68,6 +68,8 @@ def noise_sweeps(rate: SpeechQualityPipeline) -> dict[str, object]:
         "sweeps": len(scores),
         "snr_db": list(SNRS_DB),
         "mean_score": scores.mean(0).tolist(),
+        "least_score": scores.min(0).tolist(),
+        "largest_score": scores.max(0).tolist(),
         "srcc_within_sweep": float(np.mean([stats.spearmanr(SNRS_DB, row).statistic for row in scores])),
         "srcc_overall": float(stats.spearmanr(np.tile(SNRS_DB, len(scores)), scores.ravel()).statistic),
         "wrong_way_steps": float((steps < 0).mean()),

@@ -6,6 +6,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+import default_model
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
@@ -35,3 +37,17 @@ def test_the_metadata_holds_the_measured_figures():
     assert {result.metric_type: result.metric_value for result in data.eval_results} == pytest.approx(
         {name: human[name] for name in ("rmse", "mae", "pcc", "srcc")}, abs=1e-4
     )
+
+
+def test_scores_of_the_noise_sweep_are_told_as_means(monkeypatch: pytest.MonkeyPatch):
+    """They were told as a limit, which many clips exceed."""
+    clip = np.zeros(4, dtype=np.float32)
+    sweeps_of_scores = [[float(mos) for mos in range(10)], [2.0 + mos / 10 for mos in range(10)]]
+    mixtures = [(clip, [clip + mos for mos in sweep]) for sweep in sweeps_of_scores]
+    monkeypatch.setattr(default_model, "noise_mixtures", lambda snrs_db: iter(mixtures))
+    sweeps = default_model.noise_sweeps(lambda audio: {"mos": float(audio["array"][0])})
+    at_40_db = [sweeps[name][-1] for name in ("least_score", "mean_score", "largest_score")]
+    assert at_40_db == pytest.approx([2.9, 5.95, 9.0])
+    mean = json.loads((RESULTS / "evaluation.json").read_text())["held_out_speakers_in_held_out_noise"]["mean_score"]
+    card = " ".join((REPOSITORY / "model_cards" / "jsqa-tiny.md").read_text(encoding="utf-8").split())
+    assert f"at 40 dB SNR {mean[-1]:.1f} on average, and at -5 dB {mean[0]:.1f}." in card
