@@ -49,3 +49,13 @@ def test_benchmark_writes_what_it_documents(tmp_path: Path) -> None:
     assert not any(str(tmp_path) in text or str(REPOSITORY) in text for text in texts)
     bins = json.loads((tmp_path / "out" / "pairs.json").read_text())["zimtohrli"]["all"]
     assert {bin_["kind"]: bin_["pairs"] for bin_ in bins} == {"positive": 4, "negative": 2}
+
+
+def test_the_page_tells_the_steps_of_the_drr_in_the_range_that_it_names() -> None:
+    fits = json.loads((REPOSITORY / "docs" / "results" / "jnd-verification" / "thresholds.json").read_text())
+    names = ("just_noticeable", "clearly_different")
+    (drr,) = (fit for fit in fits["zimtohrli"]["fits"] if fit["distortion"] == "direct-to-reverberant")
+    steps = [step for step in drr["steps"] if step["severity"] < 2]
+    ends = [f"{end([step[name] for step in steps]):.1f}" for name in names for end in (min, max)]
+    told = "{} to {}, {} to {} dB from -10 to 1.7 dB".format(*ends)
+    assert f"| DRR, three rooms | 2.5, 7 dB | {told} |" in (REPOSITORY / "docs" / "verification.md").read_text()
