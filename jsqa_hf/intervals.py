@@ -70,7 +70,7 @@ def interval_calibration(
     """How well predicted variances tell the size of the errors, taking errors for normally distributed.
 
     Args:
-        predictions: (clips,) predicted ratings.
+        predictions: (clips,) predicted ratings, NaN where there is none.
         variances: (clips,) their predicted variances, in squared units of the scale.
         references: (clips,) ratings, NaN where a clip was not rated.
         levels: nominal coverage of the intervals to check, in (0, 1).
@@ -81,11 +81,10 @@ def interval_calibration(
         standard deviation: 1 if calibrated, above 1 if the model is too sure.
 
     Raises:
-        ValueError: if the lengths differ or fewer than two clips are rated.
+        ValueError: as of [`rated_clips`].
     """
-    predicted, rated = rated_clips(predictions, references)
-    known = ~np.isnan(np.asarray(references, dtype=float))
-    deviations = np.sqrt(np.asarray(variances, dtype=float)[known])
+    predicted, rated, used = rated_clips(predictions, references)
+    deviations = np.sqrt(np.asarray(variances, dtype=float)[used])
     errors = np.abs(predicted - rated) / deviations
     coverage = {level: float(np.mean(errors <= stats.norm.ppf(0.5 + level / 2))) for level in levels}
     return {
@@ -95,20 +94,26 @@ def interval_calibration(
     }
 
 
-def rated_clips(predictions: Any, references: Any, needed_by: str = "an interval") -> tuple[Floats, Floats]:
-    """Predictions and ratings of the clips that have a rating (not NaN), at least two.
+def rated_clips(
+    predictions: Any, references: Any, needed_by: str = "an interval"
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Predictions and ratings of the clips that have both (neither is NaN), at least two, and which clips these are.
 
     Args:
         predictions, references: (clips,) each.
         needed_by: what needs them, for the message.
 
     Raises:
-        ValueError: if the shapes differ or fewer than two clips are rated.
+        ValueError: if the shapes differ, fewer than two clips have both, or any of these is infinite.
     """
     predicted, rated = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
     if predicted.shape != rated.shape or predicted.ndim != 1:
         raise ValueError(f"{predicted.shape} predictions do not fit {rated.shape} ratings: give one of each per clip")
-    known = ~np.isnan(rated)
-    if known.sum() < 2:
-        raise ValueError(f"{known.sum()} clips are rated, but {needed_by} needs at least 2")
-    return predicted[known], rated[known]
+    used = ~np.isnan(predicted) & ~np.isnan(rated)
+    if used.sum() < 2:
+        raise ValueError(f"{used.sum()} clips have a rating and a prediction, but {needed_by} needs at least 2")
+    predicted, rated = predicted[used], rated[used]
+    for name, values in (("predictions", predicted), ("ratings", rated)):
+        if infinite := np.count_nonzero(np.isinf(values)):
+            raise ValueError(f"{infinite} of {len(values)} {name} are infinite: give NaN for clips that have none")
+    return predicted, rated, used

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from jsqa_hf import metrics
+from jsqa_hf.intervals import interval_calibration
 from jsqa_hf.metrics import (
     condition_means,
     condition_metrics,
@@ -206,6 +207,21 @@ def test_what_is_missing_is_left_out_and_counted() -> None:
     assert some["rmse_star"] == metrics.rmse_star((predicted - rated)[:10], np.full(10, 0.2))
     assert some["rmse_third_order"] == whole["rmse_third_order"]
     assert math.isnan(p1401_metrics(predicted, rated)["rmse_star"])
+
+
+def test_clips_without_prediction_are_left_out_and_infinities_refused_by_every_metric() -> None:
+    predicted, rated = ratings(30)
+    plain = metrics.mos_metrics(predicted, rated)
+    for compute in (metrics.mos_metrics, p1401_metrics):
+        more = compute(np.append(predicted, np.nan), np.append(rated, 3.0))
+        assert {name: more[name] for name in plain} == plain
+        with pytest.raises(ValueError, match="1 of 3 predictions are infinite"):
+            compute([math.inf, 2.0, 3.0], [1.0, 2.0, 3.0])
+        with pytest.raises(ValueError, match="2 of 3 ratings are infinite"):
+            compute([1.0, 2.0, 3.0], [-math.inf, math.inf, 3.0])
+    variances = np.linspace(0.1, 0.2, 31)
+    calibration = interval_calibration(np.append(predicted, np.nan), variances, np.append(rated, 3.0))
+    assert calibration == interval_calibration(predicted, variances[:30], rated)
 
 
 def test_the_impossible_is_refused() -> None:

@@ -19,20 +19,20 @@ MAPPINGS: dict[str, Order] = {"first_order": 1, "third_order": 3}
 
 
 def mos_metrics(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """RMSE, MAE, PCC, SRCC and Kendall's tau over the clips that have a rating.
+    """RMSE, MAE, PCC, SRCC and Kendall's tau over the clips that have a rating and a prediction.
 
     Args:
-        predictions: (clips,) predicted ratings.
+        predictions: (clips,) predicted ratings, NaN where there is none.
         references: (clips,) ratings on the same scale, NaN where a clip was not rated.
 
     Returns:
         `rmse` and `mae` in units of the scale, `pcc`, `srcc` and `kendall_tau` (tau-b) in [-1, 1] (NaN where either
-        side does not vary), and `n`, the number of rated clips.
+        side does not vary), and `n`, the number of clips with both.
 
     Raises:
-        ValueError: if the lengths differ or fewer than two clips are rated.
+        ValueError: if the lengths differ, fewer than two clips have both, or any of these is infinite.
     """
-    predicted, rated = rated_clips(predictions, references, "a correlation")
+    predicted, rated, _ = rated_clips(predictions, references, "a correlation")
     error = predicted - rated
     varies = np.ptp(predicted) > 0 and np.ptp(rated) > 0
     nan = float("nan")
@@ -73,7 +73,7 @@ def p1401_metrics(predictions: ArrayLike, references: ArrayLike, ci95: ArrayLike
         NaN, and an empty list of coefficients, where there are too few units or no intervals of ratings.
 
     Raises:
-        ValueError: if the lengths differ or fewer than two units have both values.
+        ValueError: if the lengths differ, fewer than two units have both values, or any of these is infinite.
     """
     predicted, rated = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
     widths = np.full(rated.shape, np.nan) if ci95 is None else np.asarray(ci95, dtype=float)
@@ -116,7 +116,7 @@ def condition_metrics(means: Conditions) -> dict[str, Any]:
     Without `n_unrated` and `n_unpredicted`, as every condition here has a rating and a prediction.
 
     Raises:
-        ValueError: if there are fewer than two conditions.
+        ValueError: if there are fewer than two conditions, or a mean is infinite.
     """
     metrics = p1401_metrics(means.predicted, means.rated, means.ci95)
     return {name: value for name, value in metrics.items() if name not in ("n_unrated", "n_unpredicted")}

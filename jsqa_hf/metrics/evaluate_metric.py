@@ -73,5 +73,4 @@ class SpeechQualityMetrics(evaluate.Metric):
             return condition_metrics(means) if p1401 else mos_metrics(means.predicted, means.rated)
         if p1401:
             return p1401_metrics(predicted, rated, rating_ci95(deviations, votes))
-        used = ~np.isnan(predicted)
-        return mos_metrics(predicted[used], rated[used])
+        return mos_metrics(predicted, rated)
