@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from ladders import ladder_rows
 from safetensors.torch import load_file
 from small import SAMPLING_RATE, small_config
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers import Trainer, TrainerCallback, TrainingArguments, dynamic_module_utils
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.metrics import mos_metrics
@@ -185,10 +185,15 @@ def test_clips_of_several_sets_are_counted_and_the_figures_of_all_are_kept(tmp_p
 def test_a_model_whose_code_came_with_its_folder_is_saved_as_a_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    # Where another test has loaded code of a folder, that is where Python would look.
+    elsewhere = dynamic_module_utils.HF_MODULES_CACHE
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != elsewhere])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)
     start = tmp_path / "start"
     small_model().save_pretrained(start)
-    kind: Any = get_class_from_dynamic_module("modeling_jsqa.JSQAForMOSRegression", str(start))
+    kind: Any = dynamic_module_utils.get_class_from_dynamic_module("modeling_jsqa.JSQAForMOSRegression", str(start))
     kind.register_for_auto_class("AutoModel")
     model = kind.from_pretrained(start)
     assert not isinstance(model, JSQAForMOSRegression)
