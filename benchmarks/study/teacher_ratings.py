@@ -5,7 +5,8 @@
 
 Writes `teacher_<measure>.csv` beside the table, with the columns `file` and `<measure>`. Labels of a model that ships
 may only come from measures whose licence allows that: DistillMOS and DNSMOS (MIT), not NISQA, whose weights are
-CC BY-NC-SA. Started again, what is there already stays.
+CC BY-NC-SA. Started again, what is there already stays. On a processor with AMX, DistillMOS takes a quarter of the
+time with `--bfloat16 true`; on 40 simulated clips its scores moved by 0.006 on average, by 0.021 at most.
 """
 
 from __future__ import annotations
