@@ -26,6 +26,7 @@ from small import SMALL_HUBERT, small_config
 from transformers import WavLMConfig, WavLMModel
 
 from jsqa_hf import (
+    DEFAULT_COMPARISON_CHECKPOINT,
     JSQAConfig,
     JSQAFeatureExtractor,
     JSQAForContrastivePretraining,
@@ -378,6 +379,19 @@ def test_a_listening_test_by_name_is_evaluated_on_what_it_rates(corpus, tmp_path
     )
     assert list(evaluated) == ["mos"]
     assert evaluated["mos"]["n"] == 3
+
+
+def test_a_model_that_was_not_fine_tuned_on_ratings_is_not_evaluated(tmp_path):
+    """Its head would be random."""
+    path = write_ratings(tmp_path, "file,mos\na.wav,3\n")
+    with pytest.raises(ValueError, match=r"lacks 4 weights of the MOS model.*hasn't been fine-tuned"):
+        evaluate_mos.main(
+            [
+                f"--model={DEFAULT_COMPARISON_CHECKPOINT}",
+                f"--ratings={path}",
+                f"--output_dir={tmp_path / 'evaluation'}",
+            ]
+        )
 
 
 def test_an_output_with_one_rated_clip_has_no_figures_and_the_other_has_them(tmp_path):

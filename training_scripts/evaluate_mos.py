@@ -24,6 +24,7 @@ from transformers import Trainer
 from jsqa_hf import DEFAULT_CHECKPOINT, JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression
 from jsqa_hf.evaluation import RatedClips, evaluate_outputs, summary, write_json, write_predictions
 from jsqa_hf.evaluation_data import ListeningTest, load_listening_test
+from jsqa_hf.scoring import load_whole_model
 from jsqa_hf.training import MOSCollator, RunArguments, parse_arguments, run_script
 from jsqa_hf.windowed_scores import interval_ends
 
@@ -73,7 +74,7 @@ def rated_clips(
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any] | None]:
     """Evaluate; returns the figures per clip of every output, None where too few are rated."""
     (args,) = parse_arguments((EvaluationArguments,), argv)
-    model = JSQAForMOSRegression.from_pretrained(args.model)
+    model = load_whole_model(JSQAForMOSRegression, args.model, "the MOS model", "it hasn't been fine-tuned on ratings")
     names = model.config.mos_output_names
     if args.crop == "random":
         raise ValueError("--crop must be start or none: a random part would not be the same twice")
