@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from .groups import mean_interval
+from .score_formats import FILE_FORMATS
 from .score_tables import read_scores
 
 __all__ = ["Baseline", "BaselineComparison", "compare_with_baseline", "read_baseline", "write_baseline"]
@@ -145,7 +146,7 @@ def write_baseline(path: str | os.PathLike[str], mos: Mapping[str, float], finge
     """Store a run; the file is there as a whole or not at all.
 
     Args:
-        path: of the JSON file.
+        path: of the JSON file, whose name must not end as those of results do, by which `read_baseline` goes.
         mos: by file, named relative to the folder of the run; stored with 4 decimals.
         fingerprint: of the model.
 
@@ -181,7 +182,7 @@ def read_baseline(
     """
     path = Path(path)
     format_name = path.suffix.lower().removeprefix(".")
-    if format_name in ("csv", "jsonl", "parquet"):
+    if format_name in FILE_FORMATS:
         scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name)}
         mos = {PurePath(file).as_posix(): value for file, value in scored.items() if value is not None}
         where = None if folder is None else PurePath(os.path.abspath(folder)).as_posix()

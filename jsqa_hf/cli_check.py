@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
 from .cli_output import check_outputs, complain, only_our_messages, open_output
-from .score_formats import printable
+from .score_formats import FILE_FORMATS, printable
 
 if TYPE_CHECKING:
     from .baseline import Baseline
@@ -100,6 +100,11 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--max-drop must not be below 0, but is {arguments.max_drop}")
     if arguments.alpha is not None and not 0 < arguments.alpha < 1:
         raise UsageError(f"--alpha must lie between 0 and 1, such as 0.05, but is {arguments.alpha}")
+    stored = arguments.save_baseline or ""
+    if os.path.splitext(stored)[1].lower().removeprefix(".") in FILE_FORMATS:
+        raise UsageError(
+            f"--save-baseline {printable(stored)} would be read as results of jsqa score: name a .json file"
+        )
     results = {"--junit": arguments.junit, "--json": arguments.json}
     check_outputs(results, [arguments.baseline])
     # A new baseline may take the place of the one that is read.

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from .score_engine import FileScore
 
-__all__ = ["FORMATS", "csv_row", "make_writer", "number_columns", "printable", "record"]
+__all__ = ["FILE_FORMATS", "FORMATS", "csv_row", "make_writer", "number_columns", "printable", "record"]
 
-FORMATS = ("table", "csv", "jsonl", "parquet")
+# Also the suffixes by which files of results are known.
+FILE_FORMATS = ("csv", "jsonl", "parquet")
+FORMATS = ("table", *FILE_FORMATS)
 
 
 def make_writer(

@@ -441,6 +441,9 @@ def test_a_bad_file_fails_the_gate_with_its_reason(
         (["--baseline", "b.json", "--junit", "b.json"], "--junit b.json is one of the inputs"),
         (["--json", "x", "--junit", "out/../x"], "--json x is also written by --junit: name two files"),
         (["--json", "x", "--save-baseline", "x"], "--save-baseline x is also written by --json"),
+        (["--save-baseline", "b.csv"], "--save-baseline b.csv would be read as results of jsqa score"),
+        (["--save-baseline", "b.JSONL"], "name a .json file"),
+        (["--baseline", "b.parquet", "--save-baseline", "b.parquet"], "--save-baseline b.parquet would be read"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_rated(
