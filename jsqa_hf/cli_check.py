@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line, with_file_name
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
 from .cli_output import check_outputs, complain, only_our_messages, open_output
 from .score_formats import FILE_FORMATS, printable
@@ -180,14 +180,19 @@ def _write_outputs(
 
     try:
         if arguments.junit:
-            Path(arguments.junit).write_bytes(as_junit(result, started))
+            with with_file_name(arguments.junit):
+                Path(arguments.junit).write_bytes(as_junit(result, started))
         if arguments.json:
-            Path(arguments.json).write_text(as_json(result, options, fingerprint), encoding="utf-8")
+            with with_file_name(arguments.json):
+                Path(arguments.json).write_text(as_json(result, options, fingerprint), encoding="utf-8")
         if arguments.save_baseline and result.passed:
-            write_baseline(arguments.save_baseline, result.mos, fingerprint)
+            with with_file_name(arguments.save_baseline):
+                write_baseline(arguments.save_baseline, result.mos, fingerprint)
     except OSError as error:
-        raise UsageError(f"{printable(str(error.filename))}: {error.strerror}") from error
+        raise UsageError(one_line(error)) from error
+    finally:
+        # Whatever becomes of the files, the verdict is told.
+        with open_output(None, "table") as stream:
+            stream.write(as_text(result) + "\n")
     if arguments.save_baseline and not result.passed:
         complain("the check failed: no baseline was stored")
-    with open_output(None, "table") as stream:
-        stream.write(as_text(result) + "\n")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, one_line, with_file_name
 from .cli_options import add_rating_options, load_rater, rate_files, rates_without_torch
 from .cli_output import check_outputs, complain, only_our_messages
 from .score_formats import printable
@@ -153,7 +153,8 @@ def _write(arguments: argparse.Namespace, results: Results, options: ReportOptio
 
     names = _display_names([file.file for file in results.files], arguments)
     groups = _groups(arguments, results, names)
-    write_report(arguments.output, results, names, groups, options)
+    with with_file_name(arguments.output):
+        write_report(arguments.output, results, names, groups, options)
     for file in results.files:
         if not file.scores:
             complain(f"{printable(file.file)}: {printable(file.error or 'has no score')}")

@@ -416,6 +416,17 @@ def test_results_of_jsqa_score_are_a_baseline(
     assert "s.csv: nothing tells of which model it is; keep its .meta.json" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("option", ["--junit", "--json"])
+def test_a_full_disk_is_told_with_the_file_and_the_verdict_is_not_lost(
+    option: str, check: Check, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(option, "/dev/full") == 2
+    told = capsys.readouterr()
+    assert told.err == "jsqa: /dev/full: No space left on device\n"
+    assert told.out == "passed: 3 of 3 files are good enough\n"
+
+
 def test_a_bad_file_fails_the_gate_with_its_reason(
     check: Check, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -260,6 +261,13 @@ def test_wrong_usage_gets_one_line(
     assert main(["report", *arguments]) == 2
     complaints = capsys.readouterr().err
     assert complaint in complaints and complaints.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.csv").write_text("file,mos\na.wav,3\n")
+    assert main(["report", "--scores", str(tmp_path / "s.csv"), "--no-curves", "-o", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "jsqa: /dev/full: No space left on device\n"
 
 
 def test_files_are_rated_with_curves_by_the_real_model(tmp_path: Path, small_checkpoint: Path) -> None:
