@@ -113,6 +113,24 @@ def test_wrong_results_are_refused_by_name_and_line(tmp_path: Path, content: str
     assert str(caught.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    "curve, complaint",
+    [
+        ('["a"]', "must be a list of objects"),
+        ('[{"start_s": 0}]', "with start_s, end_s and mos"),
+        ('[{"start_s": 0, "end_s": null, "mos": 3}]', "with start_s, end_s and mos"),
+        ('[{"start_s": 0, "end_s": 1, "mos": 3, "mos_low": 2}]', "both or none of mos_low and mos_high"),
+        ('[{"start_s": 0, "end_s": 1, "mos": NaN}]', "mos is nan, not a number"),
+    ],
+)
+def test_curves_that_can_not_be_drawn_are_refused_by_name_and_line(tmp_path: Path, curve: str, complaint: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text('{"file": "a.wav", "mos": 3, "curve": ' + curve + "}")
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 1: curve")) as caught:
+        read_results(path)
+    assert complaint in str(caught.value)
+
+
 def test_names_start_from_the_root_or_else_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

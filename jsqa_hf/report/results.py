@@ -41,7 +41,8 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
         The results, with paths that start with `root`.
 
     Raises:
-        ValueError: a column is missing or a number can't be read; the message names the file, the line and the mend.
+        ValueError: a column is missing, or a number or a step of a curve can't be read; the message names the file,
+            the line and the mend.
         OSError: the file can't be read.
     """
     name = os.fspath(path)
@@ -56,8 +57,9 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
         if "mos" not in scores:
             scores, error = {}, error or "has no score in the file of results"
         duration_s = _number(row, "duration_s", place)
-        curve = row.get("curve") if isinstance(row.get("curve"), list) else None
-        files.append(FileScore(file, scores, duration_s, error, curve))
+        curve = row.get("curve")
+        steps = [_step(step, place) for step in curve] if isinstance(curve, list) else None
+        files.append(FileScore(file, scores, duration_s, error, steps))
         known = {"file", "error", "duration_s", "curve", *_score_columns(row)}
         metadata[file] = {key: _text(value) for key, value in row.items() if key not in known}
     if not files:
@@ -104,6 +106,20 @@ def _number(row: dict[str, Any], column: str, place: str) -> float | None:
     if not math.isfinite(number):
         raise ValueError(f"{place}: {column} is {value!r}, not a number; write numbers with a decimal point")
     return number
+
+
+def _step(step: Any, place: str) -> dict[str, float | None]:
+    """A step of a curve, with None for the scores that it lacks."""
+    if isinstance(step, dict):
+        keys = ("start_s", "end_s", "mos", "mos_low", "mos_high")
+        numbers = {key: _number(step, key, f"{place}: curve") for key in keys}
+        has_half_an_interval = (numbers["mos_low"] is None) != (numbers["mos_high"] is None)
+        if "mos" in step and None not in (numbers["start_s"], numbers["end_s"]) and not has_half_an_interval:
+            return {**step, **numbers}
+    raise ValueError(
+        f"{place}: curve must be a list of objects with start_s, end_s and mos, and with both or none of mos_low and "
+        "mos_high; jsqa score --curve writes such"
+    )
 
 
 def _text(value: Any) -> str:
