@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -177,7 +178,8 @@ def read_baseline(
         folder: of this run, which tells what was meant where results hold files of these names in several folders.
 
     Raises:
-        ValueError: it is neither, holds no scores, or does not tell which of several folders is that of this run.
+        ValueError: it is neither, holds no scores or one that is not finite, or does not tell which of several
+            folders is that of this run.
         OSError: the file can't be read.
     """
     path = Path(path)
@@ -194,6 +196,9 @@ def read_baseline(
         baseline = _read_json(path)
     if not baseline.mos:
         raise ValueError(f"{path}: holds no scores")
+    for name, value in baseline.mos.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{path}: the score of {name} is {value}, with which none can be compared")
     return baseline
 
 

@@ -233,6 +233,11 @@ def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path) -> None:
     write_baseline(tmp_path / "b.json", {}, "abc")
     with pytest.raises(ValueError, match="holds no scores"):
         read_baseline(tmp_path / "b.json", [])
+    write_baseline(tmp_path / "b.json", {"a.wav": 3.0, "b.wav": float("nan")}, "abc")
+    (tmp_path / "b.csv").write_text("file,mos,mos_low,mos_high,duration_s,error\nb.wav,nan,3,4,1,\n")
+    for name in ("b.json", "b.csv"):
+        with pytest.raises(ValueError, match=rf"{name}: the score of b\.wav is nan"):
+            read_baseline(tmp_path / name, [])
 
 
 # What is written.
