@@ -111,7 +111,13 @@ def load_whole_model(
         OSError: there is no such checkpoint.
         ValueError: it isn't one of JSQA, or lacks weights.
     """
-    model_type = JSQAConfig.get_config_dict(checkpoint)[0].get("model_type")
+    try:
+        model_type = JSQAConfig.get_config_dict(checkpoint)[0].get("model_type")
+    except OSError as error:
+        if checkpoint in str(error):
+            raise
+        # Offline, transformers doesn't say what it looked for.
+        raise OSError(f"{checkpoint}: {error}") from error
     if model_type != JSQAConfig.model_type:
         raise ValueError(f"{checkpoint}: is a model of type {model_type!r}, not of type {JSQAConfig.model_type!r}")
     settings = {} if dtype is None else {"dtype": dtype}

@@ -487,6 +487,12 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_pipeline(tmp_path)
 
 
+def test_a_name_that_is_not_found_offline_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match=r"^mistyped: .*couldn't connect"):
+        load_pipeline("mistyped")
+
+
 @pytest.mark.parametrize("name", ["./missing", "../missing", "/missing", "a/b/c"])
 def test_a_missing_folder_is_not_asked_for_on_the_hub(name: str) -> None:
     with pytest.raises(FileNotFoundError, match="no such folder"):
