@@ -97,6 +97,7 @@ def test_curves_in_results_are_taken_over(tmp_path: Path, format_name: str) -> N
     [
         ("name,mos\na,3\n", "the column 'file' is missing among"),
         ("file;mos\na;3\n", "separated by commas"),
+        ("file;mos\na;3,5\n", "'file' is missing among ['file;mos']"),
         ("", "holds no results"),
         ("file,mos\n", "holds no results"),
         ('file,mos\na,"3,5"\n', "line 2: mos is '3,5', not a number"),

@@ -76,8 +76,10 @@ def _rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{place}: must be an object with the keys 'file' and 'mos'")
         missing = [column for column in ("file", "mos") if column not in row]
         if missing:
+            # None is csv's name for cells beyond the columns.
+            columns = sorted(str(column) for column in row if column is not None)
             raise ValueError(
-                f"{place}: the column {missing[0]!r} is missing among {sorted(map(str, row))}; jsqa score --output "
+                f"{place}: the column {missing[0]!r} is missing among {columns}; jsqa score --output "
                 "writes files with the columns that are needed, separated by commas"
             )
         if None in row:
