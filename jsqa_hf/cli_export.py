@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from .cli_errors import UsageError, one_line
+from .cli_output import only_our_messages
 from .score_formats import printable
 
 
@@ -29,15 +30,16 @@ def add_export_parser(subparsers: Any) -> None:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Export and say what was written; returns the exit code."""
-    from .scoring import load_pipeline
+    with only_our_messages():
+        from .scoring import load_pipeline
 
-    try:
-        from .onnx_export import export_onnx
+        try:
+            from .onnx_export import export_onnx
 
-        model: Any = load_pipeline(arguments.model, "cpu").model
-        exported = export_onnx(model, arguments.output, arguments.int8)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise UsageError(one_line(error)) from error
+            model: Any = load_pipeline(arguments.model, "cpu").model
+            exported = export_onnx(model, arguments.output, arguments.int8)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise UsageError(one_line(error)) from error
     print(
         f"{printable(str(exported.path))}: {exported.size / 1e6:.1f} MB, scores within {exported.difference:.1e} of "
         "PyTorch's"

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from small import SAMPLING_RATE, small_config
 
 import jsqa_hf
-from jsqa_hf import JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
+from jsqa_hf import DEFAULT_COMPARISON_CHECKPOINT, JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.cli import main
 from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, _quantise, _write_configurations, export_onnx, largest_difference
 from jsqa_hf.onnx_graph import is_onnx_model
@@ -253,6 +253,14 @@ class TestCommand:
         assert main(["score", str(tmp_path / "noise.wav"), "--model", str(small_checkpoint)]) == 0
         scores = [float(table.splitlines()[1].split(",")[1]) for table in (rated, capsys.readouterr().out)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+    def test_a_model_without_a_mos_head_gets_one_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """And not the table of transformers' of what was loaded."""
+        assert main(["export", str(DEFAULT_COMPARISON_CHECKPOINT), str(tmp_path / "out")]) == 2
+        told = capsys.readouterr().err
+        assert "hasn't been fine-tuned on ratings" in told and told.count("\n") == 1
 
     def test_no_such_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["export", "./nowhere", str(tmp_path / "out")]) == 2
