@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["AUDIO_EXTENSIONS", "SOUND_EXTENSIONS", "NothingFound", "find_audio_files"]
+__all__ = ["AUDIO_EXTENSIONS", "SOUND_EXTENSIONS", "NothingFound", "find_audio_files", "find_each_once"]
 
 # The audio formats among what `jsqa_hf.audio.decode_audio` reads.
 SOUND_EXTENSIONS = frozenset(
@@ -66,6 +66,17 @@ def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str |
             yield from _or_nothing(_match_pattern(source), source, "no audio file matches this pattern")
         else:
             yield source
+
+
+def find_each_once(inputs: Iterable[str | os.PathLike[str]]) -> list[str | NothingFound]:
+    """As `find_audio_files`, with files that several inputs lead to, such as `a` and `./a`, under the first name only.
+
+    Links are files of their own. `..` is left as it stands, as after a link it leads elsewhere than its text tells.
+    """
+    found: dict[Path | NothingFound, str | NothingFound] = {}
+    for path in find_audio_files(inputs):
+        found.setdefault(path if isinstance(path, NothingFound) else Path(path).absolute(), path)
+    return list(found.values())
 
 
 def _or_nothing(

@@ -114,13 +114,12 @@ def _compare_pair(arguments: argparse.Namespace, comparer: Comparer, format_name
 
 
 def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name: str) -> int:
+    from .audio_files import find_each_once
     from .comparison_formats import write_groups, write_matrix
     from .jnd_matrix import find_outliers, folder_of, jnd_rows, project_files
-    from .scoring import find_audio_files
 
     # A file that is given twice, such as by its folder too, is one file.
-    paths = list(dict.fromkeys(find_audio_files(arguments.paths)))
-    projected = project_files(paths, comparer)
+    projected = project_files(find_each_once(arguments.paths), comparer)
     for file, reason in projected.errors.items():
         complain(f"{printable(file)}: {printable(reason)}")
     if not projected.files:

@@ -353,7 +353,9 @@ def test_sentences_say_what_the_numbers_alone_would_not() -> None:
         assert f"better: b, {text} (" in as_text("a", "b", replace(result, better_confidence=confidence))
 
 
-@pytest.mark.parametrize("arguments", [["x", "y/6.wav"], ["x/0.wav", "x/1.wav", "--matrix"]])
+@pytest.mark.parametrize(
+    "arguments", [["x", "y/6.wav"], ["x", "./x", "y/6.wav"], ["x/0.wav", "x/1.wav", "./x/0.wav", "--matrix"]]
+)
 def test_more_files_give_a_symmetric_matrix(
     run: Compare, folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

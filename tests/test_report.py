@@ -278,8 +278,11 @@ def test_files_are_rated_with_curves_by_the_real_model(tmp_path: Path, small_che
     (tmp_path / "set" / "y" / "bad.wav").write_text("text")
     output = tmp_path / "page.html"
     model = ["--model", str(small_checkpoint), "--device", "cpu", "--excerpt-seconds", "3"]
-    assert main(["report", str(tmp_path / "set"), *model, "-o", str(output)]) == 1
+    # A file that is given twice, under whatever name, counts once.
+    given = [str(tmp_path / "set"), f"{tmp_path}/./set/x"]
+    assert main(["report", *given, *model, "-o", str(output)]) == 1
     page = Page(output.read_text(encoding="utf-8"))
+    assert len(page.data["files"]) == 2
     assert {file["name"]: file["group"] for file in page.data["files"]} == {"x/short.wav": "x", "y/long.wav": "y"}
     assert [svg for svg in page.all("svg") if str(svg.get("aria-label")).startswith("Quality over time: lowest")]
     sounds = [str(audio["src"]).partition("base64,")[2] for audio in page.all("audio")]

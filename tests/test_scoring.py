@@ -34,6 +34,7 @@ from jsqa_hf import (
     SpeechQualityPipeline,
     score_engine,
 )
+from jsqa_hf.audio_files import find_each_once
 from jsqa_hf.score_engine import ScoreEngine
 from jsqa_hf.scoring import FileScore, NothingFound, SpeechScorer, find_audio_files, load_pipeline, score_files
 
@@ -133,6 +134,16 @@ def test_a_linked_folder_is_searched(tree: Path, tmp_path_factory: pytest.TempPa
     (elsewhere / "x.wav").touch()
     (tree / "nothing" / "link").symlink_to(elsewhere)
     assert list(find_audio_files(["nothing"])) == ["nothing/link/x.wav"]
+
+
+def test_a_file_under_several_names_is_found_once_and_a_link_is_another(tree: Path) -> None:
+    (tree / "link.wav").symlink_to("b.wav")
+    given = ["sub/c.flac", "./b.wav", "b.wav", str(tree), "no*.wav", "sub/../b.wav"]
+    names = ["a.MP3", "br[1].wav", "link.wav", "sub/deep/d.m4a"]
+    found = find_each_once(given)
+    assert found[:6] == ["sub/c.flac", "./b.wav", *(str(tree / name) for name in names)]
+    assert isinstance(found[6], NothingFound)
+    assert found[7:] == ["sub/../b.wav"]
 
 
 def test_standard_input_gives_one_path_per_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
