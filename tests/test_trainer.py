@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ladders import ladder_rows
 from safetensors.torch import load_file
 from small import SAMPLING_RATE, small_config
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments, dynamic_module_utils
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments, dynamic_module_utils
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.metrics import mos_metrics
@@ -223,6 +224,16 @@ def test_the_metrics_are_the_same_with_outputs_left_out_and_batches_one_by_one(
     metrics = trainer.evaluate(rows, ignore_keys=left_out)  # type: ignore[arg-type]
     expected = mos_metrics(predict(trainer.model, rows, MOSCollator(EXTRACTOR)).scores[:, 0], [1, 1.1, 1.2, 1.3, 1.4])  # type: ignore[arg-type]
     assert {name: metrics[f"eval_{name}"] for name in expected} == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_figures_are_nan_where_a_score_is_not_finite(score: float) -> None:
+    """Those of the other clips would make it the best model of a run."""
+    scores = np.array([[score], [2.0], [3.0]])
+    compute = compute_mos_metrics(["mos"])
+    assert np.isnan(compute(EvalPrediction((scores,), np.array([[1.0], [2.0], [3.0]])))["rmse"])
+    of_an_unrated_clip = compute(EvalPrediction((scores,), np.array([[math.nan], [2.0], [4.0]])))
+    assert (of_an_unrated_clip["mae"], of_an_unrated_clip["n"]) == (0.5, 2)
 
 
 def test_ratings_may_be_plain_numbers(tmp_path: Path) -> None:

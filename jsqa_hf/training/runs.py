@@ -38,7 +38,8 @@ def compute_mos_metrics(output_names: Sequence[str]) -> Any:
     """A `compute_metrics` function for Trainer: [`mos_metrics`] per output, under its name if there are several.
 
     Those of outputs with less than two ratings, which a correlation needs, are left out. Other outputs of the model
-    may be missing (`ignore_keys`), and batches may come one by one (`eval_do_concat_batches=False`).
+    may be missing (`ignore_keys`), and batches may come one by one (`eval_do_concat_batches=False`). If a score of a
+    rated clip is not finite, all figures are NaN: a model is not to be chosen by the clips that it can rate.
     """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
@@ -50,9 +51,14 @@ def compute_mos_metrics(output_names: Sequence[str]) -> Any:
         labels = np.concatenate(ratings).reshape(scores.shape)
         results: dict[str, float] = {}
         for column, name in enumerate(output_names):
-            if np.isfinite(labels[:, column]).sum() < 2:
+            rated = np.isfinite(labels[:, column])
+            if rated.sum() < 2:
                 continue
-            metrics = mos_metrics(scores[:, column], labels[:, column])
+            predicted = scores[rated, column]
+            finite = np.isfinite(predicted)
+            metrics = mos_metrics(np.where(finite, predicted, 0.0), labels[rated, column])
+            if not finite.all():
+                metrics = {key: value if key == "n" else float("nan") for key, value in metrics.items()}
             prefix = "" if len(output_names) == 1 else f"{name}_"
             results.update({f"{prefix}{key}": value for key, value in metrics.items()})
         return results
