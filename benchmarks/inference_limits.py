@@ -74,7 +74,7 @@ def parts_of(model: JSQAForMOSRegression) -> list[tuple[nn.Module, str]]:
     convolutions = list(base.hubert.feature_extractor.conv_layers)
     parts = [(convolutions[0], "front end, first convolution")]
     parts += [(layer, "front end, other convolutions") for layer in convolutions[1:]]
-    parts += [(base.hubert.feature_projection, "projection"), (encoder.pos_conv_embed, "positional convolution")]
+    parts += [(base.hubert.feature_projection, "projection"), (encoder.pos_conv_embed.conv, "positional convolution")]
     for layer in encoder.layers:
         parts += [(layer.attention, "attention"), (layer.feed_forward, "feed-forward")]
     return [*parts, (base.pooling, "pooling and MOS head"), (model.head, "pooling and MOS head")]

@@ -201,7 +201,8 @@ def _convolve_precisely(conv: nn.Conv1d, values: Tensor) -> Tensor:
     In bfloat16, on processors with AMX, the result is wrong altogether for some convolutions in groups, such as that
     of `JSQAConfig.tiny` with 64 channels in 16 groups and a kernel of 32 (seen with torch 2.14.1).
     """
-    if values.device.type != "cpu":
+    # What adapters put in its place, such as that of LoRA, computes as it does.
+    if values.device.type != "cpu" or not isinstance(conv, nn.Conv1d):
         return conv(values)  # type: ignore[no-any-return]
     assert conv.bias is not None
     weights_dtype = conv.bias.dtype

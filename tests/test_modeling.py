@@ -196,6 +196,17 @@ def test_bfloat16_on_a_cpu_rounds_and_no_more(mixed_precision):
         assert float((rounded.float() - exact).norm() / exact.norm()) < 0.05
 
 
+def test_an_adapter_of_the_convolution_of_positions_takes_part_in_bfloat16():
+    peft = pytest.importorskip("peft")
+    model = JSQAForMOSRegression(small_config()).to(torch.bfloat16)
+    target = ["pos_conv_embed.conv"]
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=16, target_modules=target, init_lora_weights=False))
+    batch = pad(clips(8000))
+    with adapted.disable_adapter():
+        before = adapted(**batch).scores
+    assert not torch.equal(adapted(**batch).scores, before)
+
+
 def test_the_gradient_of_a_score_by_the_audio_is_there_after_inference():
     model, clip = build(level_bands=39), clips(8000)[0][None]
     with torch.inference_mode():
