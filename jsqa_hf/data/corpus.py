@@ -94,7 +94,7 @@ def read_table(
         with path.open(newline="", encoding=encoding) as file:
             reader = csv.DictReader(file, delimiter=delimiter, restval="", quoting=quoting, skipinitialspace=True)
             columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = [row for row in reader if any(row.values())]
+            rows = list(reader)
     except (UnicodeError, csv.Error) as error:
         raise ValueError(
             f"{path} can't be read as a table in the encoding {encoding}: {error}; save it in this encoding, from a "
@@ -106,12 +106,18 @@ def read_table(
     if missing:
         found = ", ".join(columns) or "no columns"
         raise ValueError(f"{path} lacks the column(s) {', '.join(missing)}; it has {found}")
-    if not rows:
+    filled = {number: row for number, row in enumerate(rows, start=1) if any(map(_has_content, row.values()))}
+    if not filled:
         raise ValueError(f"{path} lists no files")
-    for number, row in enumerate(rows, start=1):
+    for number, row in filled.items():
         if None in row:
             raise ValueError(f"{path}: row {number} has more cells than the header; is the delimiter {delimiter!r}?")
-    return rows
+    return list(filled.values())
+
+
+def _has_content(cells: str | list[str]) -> bool:
+    """Whether there is more than spaces in a cell, or in those beyond the header."""
+    return any(cell.strip() for cell in ([cells] if isinstance(cells, str) else cells))
 
 
 def read_delimited(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:

@@ -47,7 +47,7 @@ class TestReadTable:
 
     def test_lines_of_empty_cells_are_left_out(self, tmp_path: Path) -> None:
         table = tmp_path / "a.csv"
-        table.write_text("file,mos\n,\na.wav,\n, \n,\n")
+        table.write_text("file,mos\n,\na.wav,\n, \n \t,\n,,\n,\n")
         assert read_table(table, ["file"]) == [{"file": "a.wav", "mos": ""}]
 
     def test_quotation_marks_are_ordinary_in_tab_separated_files(self, tmp_path: Path) -> None:
@@ -63,6 +63,7 @@ class TestReadTable:
             (b"file\n", "lists no files"),
             (b"file,mos,,mos,\na.wav,4,,1,\n", r"a\.csv has the column\(s\) mos more than once: rename all but one"),
             (b"file\na.wav,bus\n", "row 1 has more cells than the header"),
+            (b"file,mos\na.wav,1\n,\n,\nb.wav,2,3\n", "row 4 has more cells than the header"),
             (b"file,type\n,\n", "lists no files"),
             ("file\nM\u00fcll.wav\n".encode("latin-1"), r"a\.csv can't be read .* encoding utf-8.* as CSV UTF-8"),
             ("file\na.wav\n".encode("utf-16"), r"a\.csv can't be read .* encoding utf-8.* as CSV UTF-8"),

@@ -105,6 +105,11 @@ def test_several_tests_in_a_folder_are_several_corpora(tmp_path: Path, name: str
     assert rated["corpus"][:] == ["t1", "t1", "t2", "t2"]
     assert [Path(audio["path"]).stem for audio in rated["audio"]] == ["anchor", "x1", "anchor", "x2"]
     assert (rated["mos"][:], rated["condition"][:]) == ([1.0, 1.0, 2.0, 2.0], ["03"] * 4)
+    copy = tmp_path / f"t1 (1)_votes_per_clip{scale}.csv"
+    copy.write_bytes((tmp_path / f"t1_votes_per_clip{scale}.csv").read_bytes())
+    with pytest.raises(ValueError, match=r"the tables of t1 \(1\) and t1 are the same: remove one"):
+        load_mos(name, tmp_path)
+    copy.unlink()
     (tmp_path / f"t2_votes_per_clip{scale}.csv").unlink()
     assert load_mos(name, tmp_path)["corpus"][:] == [name, name]
 

@@ -5,6 +5,7 @@ Those that a spreadsheet has saved again are read as well, with semicolons or ta
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import warnings
@@ -114,6 +115,9 @@ def _tests(root: Path) -> dict[str, dict[str | None, Path]]:
 
 def _of_tests(tests: dict[str, list[Row]]) -> list[Row]:
     """All rows, each with its test if there are several: they may have clips in common and name conditions alike."""
+    for (one, rows), (other, same) in itertools.combinations(tests.items(), 2):
+        if rows == same:
+            raise ValueError(f"the tables of {one} and {other} are the same: remove one of them")
     return [row | ({"corpus": test} if len(tests) > 1 else {}) for test, rows in tests.items() for row in rows]
 
 
