@@ -68,7 +68,7 @@ class OnnxGraph:
             raise ValueError(
                 f"clips of {input_values.shape[-1]} samples are too short: give at least {self.shortest_samples}"
             )
-        if "fingerprint" in self.metadata:
+        if "fingerprint" in self.metadata or not len(input_values):
             return self._run(input_values, attention_mask)
         # A quantised one rounds by the range of values in the batch: each clip goes alone, and without its padding.
         lengths = np.maximum(attention_mask.sum(axis=1), self.shortest_samples)

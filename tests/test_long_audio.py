@@ -465,7 +465,7 @@ def test_the_page_says_what_was_measured() -> None:
         length, spread, *drops = row.values()
         cells = " | ".join(f"{value:.2f}" for value in (*drops, spread))
         assert f"{length:.0f} s | {cells} |" in page.replace("**", "")
-    for row in measured.get("pauses", []):
+    for row in measured["pauses"]:
         cells = f" | {row['speech_alone']:.2f} | {row['pause_behind']:.2f} |"
         assert re.search(rf"\| {row['noise_dbov']:.0f} dBov[^|]*{re.escape(cells)}", page)
 

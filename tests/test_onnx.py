@@ -174,6 +174,8 @@ def test_scores_of_int8_do_not_depend_on_the_batch(exported: Path, tmp_path: Pat
         alone = model(values[row : row + 1, :end], attention_mask=mask[row : row + 1, :end])
         for name in ("scores", "variances", "embeddings"):
             assert torch.equal(getattr(alone, name)[0], getattr(together, name)[row])
+    none = model(values[:0], attention_mask=mask[:0])
+    assert none.scores.shape == (0, 1)
 
 
 class TestErrors:
