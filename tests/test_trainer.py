@@ -7,6 +7,8 @@ import io
 import json
 import math
 import sys
+import time
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 from ladders import ladder_rows
 from safetensors.torch import load_file
 from small import SAMPLING_RATE, small_config
@@ -426,6 +428,26 @@ def test_the_card_of_a_wrapped_model_is_that_of_a_rater_and_tells_what_was_saved
 def test_bare_weights_are_not_pushed_and_that_is_said_before_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="push_to_hub: a Adapter is saved as bare weights"):
         MOSTrainer(model=Adapter(small_model()), args=arguments(tmp_path, push_to_hub=True))
+
+
+def test_pushes_in_the_background_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed = []
+
+    def push(seconds: float, message: str) -> None:
+        time.sleep(seconds)
+        pushed.append(message)
+
+    def create_commit(hub: HfApi, *_: Any, commit_message: str, **__: Any) -> Any:
+        return hub.run_as_future(push, 0.5 if commit_message.endswith("step 1") else 0.0, commit_message)
+
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    trainer = mos_trainer(tmp_path / "run", settings={"hub_always_push": True})
+    trainer.hub_model_id = "user/model"
+    trainer.save_model(str(tmp_path / "checkpoint"))
+    for trainer.state.global_step in (1, 2):
+        trainer._push_from_checkpoint(str(tmp_path / "checkpoint"))
+    wait(trainer._pushes)
+    assert pushed == ["Training in progress, step 1", "Training in progress, step 2"]
 
 
 def test_an_adapter_of_peft_is_pushed_as_one_and_its_card_tells_how_to_load_it(tmp_path: Path) -> None:

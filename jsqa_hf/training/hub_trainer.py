@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,11 @@ class HubTrainer(Trainer):
         except Exception as error:
             logger.warning(f"step {self.state.global_step} could not be pushed: {error}")
 
+    @cached_property
+    def _background_hub(self) -> HfApi:
+        """One client for all: each has a queue of its own, and a push is not to overtake that of an earlier step."""
+        return HfApi(token=self.args.hub_token)
+
     def _push_copy(self, checkpoint: Path) -> None:
         """Push copies: the checkpoint may be removed, and the logs grow, before the push has ended."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
@@ -225,10 +231,9 @@ class HubTrainer(Trainer):
                 files[name] = copies / name
                 files[name].parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, files[name])
-            api = HfApi(token=self.args.hub_token)
-            message = f"Training in progress, step {step}"
+            hub, message = self._background_hub, f"Training in progress, step {step}"
             push: Any = push_files(
-                api, str(self.hub_model_id), files, message, revision=self.args.hub_revision, background=True
+                hub, str(self.hub_model_id), files, message, revision=self.args.hub_revision, background=True
             )
         except BaseException:
             end(None)
