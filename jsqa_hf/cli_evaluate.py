@@ -84,11 +84,12 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--resamples must be 0 or at least {LEAST_RESAMPLES}, but is {arguments.resamples}")
     outputs = {"--json": arguments.json, "--plot": _plot_path(arguments), "--predictions": arguments.predictions}
     sources = [arguments.data, arguments.data.partition(":")[2]]
-    predictions = arguments.predictions
-    folder = os.path.realpath(os.path.dirname(predictions or ""))
-    if any(source and os.path.realpath(source) == folder for source in sources):
-        # If it is there already, it is read, as are all tables of the folder.
-        sources.append(predictions)
+    folders = {os.path.realpath(source) for source in sources if source}
+    for path in (arguments.json, arguments.predictions):
+        # Any table that is there already is read; a .json file is none.
+        is_table = path and os.path.exists(path) and not path.lower().endswith(".json")
+        if is_table and os.path.realpath(os.path.dirname(path)) in folders:
+            sources.append(path)
     check_outputs(outputs, sources, new_folder=True)
     if arguments.plot and os.path.splitext(arguments.plot)[1].lower() not in PLOT_SUFFIXES:
         raise UsageError(f"--plot {printable(arguments.plot)}: its name must end in {', '.join(PLOT_SUFFIXES)}")

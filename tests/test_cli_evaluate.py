@@ -328,10 +328,20 @@ def test_nor_is_that_of_a_folder(
     table: Path, small_checkpoint: Path, scores: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = table.read_bytes()
-    assert evaluate(table.parent, small_checkpoint, "--predictions", str(table)) == 2
-    assert "is one of the inputs" in capsys.readouterr().err
+    for option in ("--predictions", "--json"):
+        assert evaluate(table.parent, small_checkpoint, option, str(table)) == 2
+        assert "is one of the inputs" in capsys.readouterr().err
     assert table.read_bytes() == before
     assert not scores
+
+
+def test_new_files_may_be_written_into_the_folder_of_the_ratings_and_figures_again(
+    table: Path, small_checkpoint: Path, scores: list[str]
+) -> None:
+    new = [table.parent / "figures.json", table.parent / "predictions.csv"]
+    new[0].write_text("{}")
+    evaluate(table.parent, small_checkpoint, "--json", str(new[0]), "--predictions", str(new[1]), "--resamples", "0")
+    assert scores and all(path.stat().st_size > 2 for path in new)
 
 
 def test_the_only_ratings_may_be_in_a_column_of_another_name(
