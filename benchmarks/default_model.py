@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from peers import SAMPLING_RATE
 from rated_sets import DATA, held_out, noise_mixtures, read_clip
 from scipy import stats
@@ -110,6 +111,19 @@ def delay_sensitivity(rate: SpeechQualityPipeline) -> dict[str, object]:
     return figures
 
 
+def half_precision_sensitivity(model: str) -> dict[str, float]:
+    """How far half precision on a CPU moves the scores of the wideband P.835 clips at most: by dtype, or autocast."""
+    clips = [str(path) for path in sorted((DATA / "p835" / "wb").glob("*.flac"))]
+    exact = load_pipeline(model, "cpu", "float32")
+    scores = np.array([exact(clip)["mos"] for clip in clips])
+    raters = {dtype: load_pipeline(model, "cpu", dtype) for dtype in ("bfloat16", "float16")}
+    changes = {}
+    for name, rate in {**raters, "autocast to bfloat16": exact}.items():
+        with torch.autocast("cpu", torch.bfloat16, enabled=rate is exact):
+            changes[name] = float(np.abs([rate(clip)["mos"] for clip in clips] - scores).max())
+    return {"clips": len(clips), **changes}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Compute and write the figures."""
     (args,) = parse_arguments((BenchmarkArguments,), argv)
@@ -119,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "held_out_speakers_in_held_out_noise": noise_sweeps(rate),
         "clean_speech_at_lower_gain": gain_sensitivity(rate),
         "p835_clips_begun_later": delay_sensitivity(rate),
+        "largest_change_in_half_precision": half_precision_sensitivity(args.model),
     }
     write_metrics(Path(args.output_dir) / "evaluation.json", figures)
     print((Path(args.output_dir) / "evaluation.json").read_text())
