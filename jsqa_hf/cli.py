@@ -15,7 +15,7 @@ from . import __version__
 from .cli_check import add_check_parser
 from .cli_compare import add_compare_parser
 from .cli_demo import add_demo_parser
-from .cli_errors import EXIT_USAGE, UsageError
+from .cli_errors import EXIT_USAGE, UsageError, one_line
 from .cli_evaluate import add_evaluate_parser
 from .cli_export import add_export_parser
 from .cli_output import complain
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Bad input files are results; what is left is an output that can't be written, such as on a full disk.
         _abandon_stdout()
-        complain(f"can't go on: {error.strerror or error}")
+        complain(f"can't go on: {one_line(error)}")
         return EXIT_USAGE
     except UsageError as error:
         complain(str(error))

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
+from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, with_file_name
 from .cli_options import (
     add_rating_options,
     load_rater,
@@ -111,7 +111,9 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
         rater.check_parameters(**_parameters(arguments))
     except (TypeError, ValueError) as error:
         _refuse(str(error), processes)
-    with ExitStack() as stack:
+    # What can't be read is a result, so that an error without a name is one of writing.
+    output = arguments.output or "standard output"
+    with with_file_name(output), ExitStack() as stack:
         if _is_kept(arguments, format_name):
             results = _results_file(arguments, format_name, rater, processes)
             known_failures, paths, total = _missing_files(arguments, results, processes)
@@ -130,7 +132,8 @@ def _score(arguments: argparse.Namespace, format_name: str, processes: Processes
         # Launchers end all processes as soon as one fails, and the main process has yet to merge.
         return 0
     if results is not None:
-        results.finish()
+        with with_file_name(output):
+            results.finish()
     return failed
 
 

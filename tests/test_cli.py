@@ -534,11 +534,28 @@ def test_a_full_disk_ends_the_run_with_one_line(
     folder: Path, small_checkpoint: Path, environment: dict[str, str]
 ) -> None:
     command = [sys.executable, "-m", "jsqa_hf", "score", "a.wav", "--model", str(small_checkpoint), "--device", "cpu"]
-    for output in ([], ["--output", "/dev/full"]):
+    for output, told in ([], b"standard output"), (["--output", "/dev/full"], b"/dev/full"):
         with open("/dev/full", "w") as full:
             result = subprocess.run([*command, *output], stdout=full, stderr=subprocess.PIPE, env=environment)
         assert result.returncode == 2
-        assert result.stderr == b"jsqa: can't go on: No space left on device\n"
+        assert result.stderr == b"jsqa: can't go on: " + told + b": No space left on device\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of file sizes")
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_file_that_cannot_grow_is_named(
+    folder: Path, small_checkpoint: Path, environment: dict[str, str], name: str
+) -> None:
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+        "from jsqa_hf.cli import main; sys.exit(main())"
+    )
+    options = ["--model", str(small_checkpoint), "--device", "cpu", "--output", name]
+    command = [sys.executable, "-c", limited, "score", *links_to_a(folder, 100), *options]
+    result = subprocess.run(command, capture_output=True, env=environment, cwd=folder, text=True)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr == f"jsqa: can't go on: {name}: File too large\n"
 
 
 def wait_for_rows(process: subprocess.Popen[bytes], path: Path, count: int) -> None:
