@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -125,6 +126,28 @@ def test_clips_without_pesq_are_labelled_by_the_teacher_alone(tmp_path: Path, mo
     rows = read(tmp_path / "mapped.csv")
     assert [float(row["mos"]) for row in rows] == pytest.approx([2.0, 3.0], abs=0.02)
     assert [row["distillmos"] for row in rows] == ["2.0000", "4.0000"]
+
+
+def test_labels_on_the_scale_of_the_teacher_are_the_mean_of_the_measures_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("pesq")
+    import map_ratings
+
+    scores = np.linspace(1.5, 4.5, 12)
+    measures = {"pesq": scores + np.resize([0.3, -0.3], 12), "distillmos": scores}
+    talkers, held_out = np.resize(["a", "b", "c"], 12), np.resize([False, False, True], 12)
+    monkeypatch.setattr(map_ratings, "rated_clips", lambda path, also: (measures, 6 - scores, talkers, held_out))
+    monkeypatch.setattr(map_ratings, "mixtures_of", lambda measures: [("pesq", "distillmos")])
+    (tmp_path / "ratings.csv").write_text("file,pesq\na.wav,1.0\nb.wav,4.0\n")
+    (tmp_path / "rated.csv").write_text("file\na.wav\n")
+    (tmp_path / "teacher_distillmos.csv").write_text("file,distillmos\na.wav,3.0\nb.wav,4.4\n")
+    words = [f"--ratings={tmp_path / 'rated.csv'}", f"--simulated={tmp_path / 'ratings.csv'}", "--scale=distillmos"]
+    map_ratings.main([*words, f"--report={tmp_path / 'report.json'}"])
+    # Their means are 2.0 and 4.2, 0.6 below those of the teacher on average.
+    assert [float(row["mos"]) for row in read(tmp_path / "mapped.csv")] == pytest.approx([2.6, 4.8])
+    (figures,) = json.loads((tmp_path / "report.json").read_text())["mixtures"]
+    assert figures["pesq+distillmos"]["as_is"]["pcc"] < -0.9
 
 
 @pytest.mark.parametrize(("rated", "lacking"), [("", 2), ("file,distillmos\na.wav,2.0\nb.wa", 1)])

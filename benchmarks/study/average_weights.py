@@ -3,16 +3,14 @@
     python benchmarks/study/average_weights.py --before runs/distilled/tiny --after runs/mos --share 0.5 \
         --ratings ratings.csv --split val --output_dir runs/averaged
 
-The weights are averaged one by one (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). The 95 %
-intervals are then fitted anew to held-out clips. A listening test unlike any that a model knows needs wider ones. The
-errors on its clips are larger: how much is told by a model that was trained without such a test (`--unknown_ratings`),
-and another, that was trained on it, is widened as much (`--wider_as`). And its panel has a scale of its own
-(`--panel_std`, from `panels.py`). Writes the model, and `averaging.json` with its figures.
+The weights are averaged one by one (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022); so can be
+those of two runs of a fine-tuning. The 95 % intervals are then fitted anew to held-out clips, and allow for a panel of
+listeners with a scale of its own (`--panel_std`, from `panels.py`). Writes the model, and `averaging.json` with its
+figures.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -45,14 +43,6 @@ class AveragingArguments:
     split: str | None = field(default=None, metadata={"help": "value of the column `split`"})
     share: float = field(default=0.5, metadata={"help": "of the fine-tuned weights, from 0 to 1"})
     coverage: float = field(default=0.95, metadata={"help": "share of the ratings that the intervals shall hold"})
-    unknown_ratings: list[str] | None = field(
-        default=None,
-        metadata={"help": "listening tests unlike all that was trained on: how much wider must intervals be there?"},
-    )
-    unknown_split: str | None = field(default=None, metadata={"help": "value of the column `split`, likewise"})
-    wider_as: str | None = field(
-        default=None, metadata={"help": "averaging.json that tells for a like model: widen these intervals as much"}
-    )
     panel_std: float = field(
         default=0.0, metadata={"help": "standard deviation, in points, of the difference between the scales of panels"}
     )
@@ -125,15 +115,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "interval_shift": shifts,
         "held_out": figures(predictions, outputs),
     }
-    if args.unknown_ratings is not None:
-        unknown = [load_mos(*parse_mos_source(one), split=args.unknown_split) for one in args.unknown_ratings]
-        rows = with_labels(datasets.concatenate_datasets(unknown), outputs)
-        predictions = predict(model, rows, collator, BATCH_SIZE)
-        report["unknown"] = figures(predictions, outputs)
-        report["further_interval_shift"] = interval_shifts(model, predictions, args.coverage)
-    if args.wider_as is not None:
-        report["as_in_another_model"] = json.loads(Path(args.wider_as).read_text())["further_interval_shift"]
-        shift_intervals(model, report["as_in_another_model"])
     if args.ladders is not None:
         report["ranked_rightly"] = ranked_rightly(model, datasets.load_from_disk(args.ladders), extractor)
     model.save_pretrained(args.output_dir)

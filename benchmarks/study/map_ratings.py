@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soxr
@@ -79,6 +79,9 @@ class MappingArguments:
     )
     simulated: str = field(metadata={"help": "ratings.csv of simulated_ratings.py"})
     report: str | None = field(default=None, metadata={"help": "JSON file for the figures of all mixtures"})
+    scale: Literal["listeners", "distillmos"] = field(
+        default="listeners", metadata={"help": "of the labels: that of the first table, or that of DistillMOS"}
+    )
     also: list[str] = field(
         default_factory=list, metadata={"help": f"further measures to report: {' or '.join(FURTHER)}"}
     )
@@ -152,9 +155,26 @@ def chosen(values: Values, where: NDArray[np.bool_]) -> Values:
     return {name: value[where] for name, value in values.items()}
 
 
-def compare_mixtures(ratings: str, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Agreement of every mixture with listeners, by name: `leave_one_talker_out` and `held_out`."""
+def moved_to_distillmos(values: Values) -> NDArray[np.float64]:
+    """The mean of the measures, as high on average as DistillMOS."""
+    mean = np.mean(list(values.values()), axis=0)
+    return np.clip(mean + np.mean(values["distillmos"] - mean), 1.0, 5.0)
+
+
+def compare_mixtures(ratings: str, first: str, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Agreement of every mixture with listeners.
+
+    Args:
+        ratings: the table.
+        first: the table to whose scale labels are brought.
+        also: further measures.
+
+    Returns:
+        By mixture `leave_one_talker_out` and `held_out`, mapped by the other talkers of this table; `by_first` and
+        `held_out_by_first`, mapped by the training talkers of the first; `as_is` and `held_out_as_is`, not mapped.
+    """
     values, mos, talkers, held_out = rated_clips(ratings, tuple(also))
+    first_values, first_mos, _, first_held_out = rated_clips(first, tuple(also))
     figures = {}
     for mixture in mixtures_of([*MEASURES, *also]):
         predicted = np.full(len(mos), np.nan)
@@ -166,6 +186,11 @@ def compare_mixtures(ratings: str, also: Sequence[str] = ()) -> dict[str, dict[s
             "leave_one_talker_out": mos_metrics(predicted[~held_out], mos[~held_out]),
             "held_out": mos_metrics(final, mos[held_out]),
         }
+        by_first = fit(mixture, chosen(first_values, ~first_held_out), first_mos[~first_held_out])(values)
+        as_is = np.mean([values[name] for name in mixture], axis=0)
+        for name, mixed in (("by_first", by_first), ("as_is", as_is)):
+            figures["+".join(mixture)][name] = mos_metrics(mixed[~held_out], mos[~held_out])
+            figures["+".join(mixture)][f"held_out_{name}"] = mos_metrics(mixed[held_out], mos[held_out])
     return figures
 
 
@@ -176,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for table in (*args.ratings, args.simulated):
         # Before what takes long.
         teacher_values(table, read_table(table, ("file",)))
-    figures = [compare_mixtures(path, args.also) for path in args.ratings]
+    figures = [compare_mixtures(path, args.ratings[0], args.also) for path in args.ratings]
     errors = {
         name: np.mean([of_table[name]["leave_one_talker_out"]["rmse"] for of_table in figures])
         for name in map("+".join, mixtures_of(MEASURES))
@@ -192,7 +217,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "pesq" in rows[0]:
         simulated["pesq"] = np.array([float(row["pesq"]) for row in rows])
     labels = [name for name in best.split("+") if name in simulated]
-    mapped = fit(labels, chosen(values, ~held_out), mos[~held_out])(simulated)
+    if args.scale == "distillmos":
+        mapped = moved_to_distillmos({name: simulated[name] for name in labels})
+    else:
+        mapped = fit(labels, chosen(values, ~held_out), mos[~held_out])(simulated)
     with (Path(args.simulated).parent / "mapped.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys([*rows[0], "mos", "distillmos"])))
         writer.writeheader()

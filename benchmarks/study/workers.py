@@ -15,17 +15,18 @@ from typing import Any
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def require_bench(*modules: str) -> None:
+def require_bench(*modules: str, extra: str = "bench") -> None:
     """Tell before anything begins which modules are missing.
 
     Args:
-        modules: of the extra `bench`.
+        modules: of the extra.
+        extra: its name.
 
     Raises:
         ImportError: if one of them is not installed.
     """
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
-        raise ImportError(f'{", ".join(missing)} missing: pip install -e ".[bench]" in the repository')
+        raise ImportError(f'{", ".join(missing)} missing: pip install -e ".[{extra}]" in the repository')
 
 
 @contextmanager
