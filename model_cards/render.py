@@ -77,10 +77,13 @@ def render_mos_model() -> str:
         minutes=round((finetuning["train_runtime"] + whole["train_runtime"]) / 60),
         distillation=load("distillation"),
         averaging=load("averaging"),
-        unknown=load("averaging_without_listeners"),
+        before=load("averaging_before"),
+        further=load("finetuning_public_recordings"),
+        natural=clips("natural"),
+        natural_before=clips("natural_before"),
+        natural_corpora=load("natural")["outputs"]["mos"]["corpora"],
+        label_figures=load("labels")["mixtures"][1]["pesq+distillmos"],
         slotest=clips("slotest"),
-        fullband=clips("p835_fullband"),
-        losses=clips("simulated_losses"),
         whole=whole,
         finetuning_steps=finetuning["train_steps"],
         epochs=round(finetuning["epoch"]),
@@ -90,7 +93,7 @@ def render_mos_model() -> str:
         delays=evaluation["p835_clips_begun_later"],
         results=result_rows(human),
         monotonicity=load("soundness", "study")["monotonicity"],
-        not_heard=not_heard(),
+        least_followed=least_followed(),
         worst=worst_groups(),
         conditions=p835_conditions(),
         small_steps=small_steps(),
@@ -100,11 +103,11 @@ def render_mos_model() -> str:
     return card.content
 
 
-def not_heard() -> list[tuple[str, float]]:
-    """Distortions along which 40 % of the steps or more go the wrong way, with that share, the worst first."""
+def least_followed(count: int = 3) -> list[tuple[str, float]]:
+    """Distortions along which most steps go the wrong way, with that share, the worst first."""
     found = load("soundness", "study")["monotonicity"]["distortions"]
-    wrong = [(name, one["wrong_steps"]) for name, one in found.items() if one["wrong_steps"] >= 0.4]
-    return sorted(wrong, key=lambda one: -one[1])
+    wrong = [(name, one["wrong_steps"]) for name, one in found.items()]
+    return sorted(wrong, key=lambda one: -one[1])[:count]
 
 
 def worst_groups(count: int = 3, fewest: int = 2) -> dict[str, list[dict[str, Any]]]:
