@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -67,6 +68,22 @@ def test_chains_of_other_content_are_no_false_negatives() -> None:
     keep = contrastive_loss(projections, chains, 0.1)
     torch.testing.assert_close(contrastive_loss(projections, chains, 0.1, false_negatives="mask"), keep)
     assert contrastive_loss(projections, alone, 0.1, false_negatives="mask") < keep
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("encoded", [True, False])
+def test_the_contrastive_collator_brings_clips_to_the_rate_of_the_model(rate: int, encoded: bool) -> None:
+    tone = 0.1 * np.sin(2 * np.pi * 1000 * np.arange(rate // 2) / rate)
+    clip = tone.astype(np.float32).tolist()
+    if encoded:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, tone, rate, format="FLAC")
+        clip = {"bytes": buffer.getvalue(), "path": None}
+    batch = ContrastiveCollator(JSQAFeatureExtractor())([{"clips": [clip, clip], "sampling_rate": rate}])
+    assert batch["input_values"].shape == (2, 8000)
+    assert batch["input_values"][1].numpy()[500:7500] == pytest.approx(
+        0.1 * np.sin(2 * np.pi * 1000 * np.arange(500, 7500) / 16000), abs=0.002
+    )
 
 
 def test_clips_out_of_step_begin_later_or_have_the_other_sign_whatever_batch_they_are_in() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from ..audio import decode_audio
 from ..feature_extraction_jsqa import JSQAFeatureExtractor
+from ..resampling import resample
 from ..waveforms import to_mono
 
 
@@ -32,7 +33,7 @@ class ContrastiveCollator:
     """Ladders of [`jsqa_hf.jnd.JNDPairGenerator`] → a batch of [`JSQAForContrastivePretraining`].
 
     Args:
-        feature_extractor: pads the clips.
+        feature_extractor: pads the clips, once they are resampled to its rate.
         max_delay_s: up to so many seconds are cut off the start of a clip, and the sign of half of the clips is
             changed. Nobody hears either, but a model that has only seen pairs in step takes both for differences. How
             much, and of which clips, is known from their samples alone.
@@ -50,12 +51,14 @@ class ContrastiveCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Rows with `clips` (two per level, level after level) → tensors.
 
+        Clips are encoded, or arrays at the rate in `sampling_rate`; without that, at that of the feature extractor.
+
         `input_values` and `attention_mask` (clips, samples); `pair_ids` and `content_ids` (clips,), counted from 0;
         from rows that tell of severities, `quality` (clips,), in JNDs, and `distortion_ids` (clips,), the same for
         clips whose severities compare: those of one distortion, and within a chain of several those of one content,
         as the other distortions differ between contents.
         """
-        clips = [self._samples(clip) for row in rows for clip in row["clips"]]
+        clips = [self._samples(clip, row.get("sampling_rate")) for row in rows for clip in row["clips"]]
         contents = [content for content, row in enumerate(rows) for _ in row["clips"]]
         batch = self.feature_extractor(clips, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt")
         labels = {"pair_ids": torch.arange(len(clips)) // 2, "content_ids": torch.tensor(contents)}
@@ -64,8 +67,10 @@ class ContrastiveCollator:
             labels["distortion_ids"] = torch.tensor([comparable_group(rows[content]) for content in contents])
         return {**batch, **labels}
 
-    def _samples(self, clip: Any) -> np.ndarray:
-        samples = np.asarray(decode_column_value(clip)[0][0] if isinstance(clip, Mapping) else clip, dtype=np.float32)
+    def _samples(self, clip: Any, array_rate: int | None) -> np.ndarray:
+        new_rate = self.feature_extractor.sampling_rate
+        channels, rate = decode_column_value(clip) if isinstance(clip, Mapping) else ([clip], array_rate or new_rate)
+        samples = resample(np.asarray(channels[0], dtype=np.float32), rate, new_rate)
         return self._out_of_step(samples) if self.max_delay_s else samples
 
     def _out_of_step(self, samples: np.ndarray) -> np.ndarray:
