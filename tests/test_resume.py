@@ -253,10 +253,18 @@ def test_an_unreadable_clip_is_named_and_leaves_the_last_checkpoint(workers, tmp
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_finished_run_that_is_started_again_stays_as_it_is(whole, corpus, tmp_path):
-    run("pretrain_contrastive", corpus, tmp_path)
-    run("pretrain_contrastive", corpus, tmp_path)
-    assert_same_weights(whole, tmp_path)
+@pytest.mark.parametrize("steps", [5, 6])
+def test_a_finished_run_that_is_started_again_stays_as_it_is(steps, corpus, tmp_path):
+    """An epoch has 6 steps; with a constant learning rate a step too many would change the weights."""
+    extra = [f"--max_steps={steps}", "--lr_scheduler_type=constant"]
+    run("pretrain_contrastive", corpus, tmp_path / "again", *extra)
+    shutil.copytree(tmp_path / "again", tmp_path / "once")
+    run("pretrain_contrastive", corpus, tmp_path / "again", *extra)
+    assert_same_weights(tmp_path / "once", tmp_path / "again")
+    folders = [{path.name for path in (tmp_path / name).glob("checkpoint-*")} for name in ("once", "again")]
+    assert folders[0] == folders[1]
+    starts = json.loads((tmp_path / "again" / "run.json").read_text())["starts"]
+    assert [start["last_step"] for start in starts] == [steps, steps]
 
 
 def test_another_learning_rate_on_resuming_is_reported(corpus, tmp_path, at_step, caplog):

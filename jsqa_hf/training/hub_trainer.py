@@ -96,6 +96,11 @@ class HubTrainer(Trainer):
             self._predictions[name] = scores, variances, labels[:, None] if labels.ndim == 1 else labels
         return output
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As in `Trainer`, which asks only after a step whether it was the last: none follows when all are done."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.
 
