@@ -55,7 +55,9 @@ class JNDPairGenerator:
 
     A row is a pure function of the arguments, `epoch`, `speech_id` and `repetition`: neither the order of the rows,
     nor the batch size, nor the number of processes matters. Other speech under the same id gets the same draws, so ids
-    must be unique. With `map`, pass `features=generator.features` and `remove_columns=dataset.column_names`.
+    must be unique. With `map`, pass `features=generator.features` and `remove_columns=dataset.column_names`; and
+    `cache_file_name` for speech in memory, as `load_speech` gives it, or `datasets` keeps the pairs there, too: 1 MB
+    for each ladder of 10 seconds and 3 levels. A file that is there already is taken for the result, whatever made it.
 
     Args:
         noise: Rows with the columns `audio` (as above), `noise_id` and `noise_type`, for the pairs of the paper:
