@@ -269,6 +269,25 @@ def test_speakers_of_stored_pairs_are_told_from_those_to_evaluate_on(
     assert message in caplog.text if message else "speakers" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("evaluating", "idle"), [(False, "--speech, --noise, --levels, --duration_s"), (True, "--speech, --noise")]
+)
+def test_options_that_stored_pairs_make_idle_are_named(corpus, tmp_path, caplog, evaluating, idle):
+    datasets.Dataset.from_dict({"clips": [[]], "speaker_id": ["someone"]}).save_to_disk(tmp_path / "pairs")
+    extra = [f"--pairs={tmp_path / 'pairs'}", "--levels=3"]
+    extra += [f"--eval_speech={corpus / 'speech'}", f"--eval_noise={corpus / 'noise'}"] if evaluating else []
+    options = pretraining(corpus, tmp_path / "run", *extra)
+    args, training_args = parse_arguments((pretrain_contrastive.PretrainingArguments, RunArguments), options)
+    pretrain_contrastive.build_datasets(args, training_args)
+    (message,) = (record.message for record in caplog.records if "as they were made" in record.message)
+    assert message.endswith(f"without regard to {idle}")
+
+
+def test_streaming_without_stored_pairs_is_refused(corpus, tmp_path):
+    with pytest.raises(ValueError, match="--streaming is about --pairs"):
+        pretrain_contrastive.main(pretraining(corpus, tmp_path / "run", "--streaming=true"))
+
+
 @pytest.mark.parametrize("option", ["--eval_on_start=true", "--eval_strategy=epoch"])
 def test_an_evaluation_without_speech_is_refused_before_the_model_is_made(option, corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain_contrastive, "build_model", None)

@@ -41,6 +41,13 @@ logger = logging.get_logger(__name__)
 
 EVALUATION_SEED_OFFSET = 1_000_000
 
+# What pairs to train on are made of, and how these and those to evaluate on are made.
+SOURCE_OPTIONS = ("speech", "speech_split", "noise", "noise_split")
+MAKING_OPTIONS = (
+    *("distortions", "talkers", "rirs", "levels", "snr_min", "snr_max", "jnd_db", "min_step_db", "duration_s"),
+    *("level_dbov_min", "level_dbov_max"),
+)
+
 
 @dataclass
 class PretrainingArguments:
@@ -182,11 +189,20 @@ def build_generator(args: PretrainingArguments, noise: datasets.Dataset | None, 
     )
 
 
+def idle_options(args: PretrainingArguments) -> list[str]:
+    """Options with another value than by default that do nothing, as `pairs` are trained on as they were made."""
+    names = SOURCE_OPTIONS if args.eval_speech is not None else SOURCE_OPTIONS + MAKING_OPTIONS
+    default = PretrainingArguments()
+    return [name for name in names if args.pairs is not None and getattr(args, name) != getattr(default, name)]
+
+
 def build_datasets(
     args: PretrainingArguments, training_args: TrainingArguments
 ) -> tuple[datasets.Dataset, datasets.Dataset | None]:
     """Training and evaluation ladders; made on the fly, no pair is seen twice in training."""
     speakers: set[str] = set()
+    if idle := idle_options(args):
+        logger.warning(f"--pairs are trained on as they were made, without regard to --{', --'.join(idle)}")
     if args.pairs is not None:
         train = load_pairs(args.pairs, training_args, streaming=args.streaming)
         if isinstance(train, datasets.Dataset) and "speaker_id" in train.column_names:
@@ -194,6 +210,8 @@ def build_datasets(
         elif args.eval_speech is not None:
             logger.warning("--pairs has no list of its speakers to compare with: see that --eval_speech has others")
     else:
+        if args.streaming:
+            raise ValueError("--streaming is about --pairs, which isn't given")
         if args.speech is None or training_args.max_steps <= 0:
             raise ValueError("give --pairs, or --speech, --noise and --max_steps to make pairs on the fly")
         batch = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
