@@ -76,6 +76,14 @@ def test_a_stream_and_a_table_hold_the_same(pairs, tmp_path):
     assert all(rows[row["content_id"]] == row for row in table)
 
 
+def test_arrays_are_read_as_they_are(tmp_path):
+    clips = [[[0.25, -0.5]] * 4] * 2
+    datasets.Dataset.from_dict({"clips": clips}).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    assert load_pairs(str(tmp_path), arguments(tmp_path))["clips"][:] == clips
+    stream = load_pairs(str(tmp_path), arguments(tmp_path), streaming=True)
+    assert [row["clips"] for row in itertools.islice(stream, 2)] == clips
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

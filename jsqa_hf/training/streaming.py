@@ -51,7 +51,8 @@ def load_pairs(
         pairs = _checked(datasets.load_dataset(source, split=split), source)
     except datasets.exceptions.DatasetGenerationError as error:
         raise ValueError(f"{source} can't be read as a table of JND pairs: make one with `jsqa pairs`") from error
-    return pairs.cast_column("clips", datasets.List(datasets.Audio(decode=False)))
+    encoded = isinstance(getattr(pairs.features["clips"], "feature", None), datasets.Audio)
+    return pairs.cast_column("clips", datasets.List(datasets.Audio(decode=False))) if encoded else pairs
 
 
 def _checked(pairs: datasets.Dataset, source: str) -> datasets.Dataset:
