@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .distortions.base import Distortion, Draw
+from .distortions.base import Distorted, Distortion, Draw
 from .ladders import LadderSampler
 
 # Our choice: the distortions of a chain that stay the same are drawn from the mildest third of their range, counted
@@ -84,17 +84,30 @@ class Chain:
                 draw = distortion.draw(rng, speech.size, sampling_rate)
                 if distortion is varied:
                     # So far all clips are the same one.
-                    results = distortion.distort(clips[0], severities, draw, sampling_rate)
+                    results = _distorted(distortion, clips[0], severities, draw, sampling_rate)
                     link = Link(distortion, severities, draw, [result.measured for result in results])
                 else:
                     severity = draw_mild_severity(rng, distortion)
-                    results = [distortion.distort(clip, [severity], draw, sampling_rate)[0] for clip in clips]
+                    results = [_distorted(distortion, clip, [severity], draw, sampling_rate)[0] for clip in clips]
                     link = Link(distortion, [severity], draw, [result.measured for result in results])
             except ValueError as error:
                 raise ValueError(f"{distortion.name}: {error}") from error
             clips = [result.samples for result in results]
             links.append(link)
         return clips, next(link for link in links if link.distortion is varied), links
+
+
+def _distorted(
+    distortion: Distortion, speech: NDArray[Any], severities: Sequence[float], draw: Draw, sampling_rate: int
+) -> list[Distorted]:
+    """What `Distortion.distort` returns, if that is one signal of the same shape for each severity."""
+    results = distortion.distort(speech, severities, draw, sampling_rate)
+    if len(results) != len(severities):
+        raise ValueError(f"distort() returned {len(results)} results for {len(severities)} severities")
+    for result in results:
+        if result.samples.shape != speech.shape:
+            raise ValueError(f"distort() made samples of shape {result.samples.shape} out of {speech.shape}")
+    return results
 
 
 def draw_mild_severity(rng: np.random.Generator, distortion: Distortion) -> float:

@@ -205,3 +205,32 @@ class TestRegistry:
     def test_senseless_options_are_refused(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             Hum(**options)
+
+
+class Careless(Hum):
+    """Returns something else than one signal of the same length for each severity."""
+
+    name = "careless"
+
+    def __init__(self, results: slice, samples: slice) -> None:
+        super().__init__()
+        self.results, self.samples = results, samples
+
+    def distort(
+        self, speech: NDArray[np.float64], severities: Sequence[float], draw: Draw, sampling_rate: int
+    ) -> list[Distorted]:
+        return [Distorted(speech[self.samples], {}) for _ in severities[self.results]]
+
+
+@pytest.mark.parametrize(
+    ("results", "samples", "message"),
+    [
+        (slice(1), slice(None), r"careless: distort\(\) returned 1 results for 4 severities"),
+        (slice(None), slice(5, None), r"careless: distort\(\) made samples of shape"),
+    ],
+)
+def test_a_distortion_that_returns_too_little_is_named(
+    speech: datasets.Dataset, results: slice, samples: slice, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        JNDPairGenerator(distortions=[Careless(results, samples)], encoding="array")(speech[:1])
