@@ -77,6 +77,7 @@ def test_options_come_with_dashes_or_underscores_and_from_a_file(corpus: Path) -
         (["--distortions", "mnru", "--snr-min", "10"], "snr_min is about the distortion noise, which is not among"),
         (["--distortions", "noise[0:20]", "--snr-max", "30"], r"snr_max and noise\[...\] both give the range"),
         (["--snr-min", "0", "--snr-grid", "-20", "10"], "snr_grid has -20 dB, outside snr_min and snr_max"),
+        (["--distortions", "noise[10:30]", "--snr-grid", "0", "25"], r"severity_grid of noise has 0, outside \(10"),
         (["--rirs-split", "x"], "rirs_split is about --rirs, which isn't given"),
         (["--duration-s", "0.001"], "duration_s must be at least 0.05"),
     ],

@@ -199,6 +199,7 @@ class TestRegistry:
             ({"severity_range": (3.0, 1.0)}, "severity_range"),
             ({"severity_range": (0.0, float("nan"))}, "severity_range"),
             ({"severity_grid": ()}, "holds no value"),
+            ({"severity_range": (-50, -30), "severity_grid": (-60, -40)}, "has -60, outside"),
             ({"just_noticeable": 7.0}, "just_noticeable < clearly_different"),
         ],
     )

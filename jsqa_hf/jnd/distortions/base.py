@@ -63,11 +63,13 @@ class Distortion(ABC):
 
     Args:
         severity_range: Lowest and highest severity to draw from, in the unit of the threshold; default of the class.
-        severity_grid: Draw only these severities instead of all between; default of the class.
+        severity_grid: Draw only these severities instead of all between; default of the class. Those outside its
+            range widen it, but not one that is given.
         just_noticeable, clearly_different: Steps to use instead of those of the class, see `Threshold`.
 
     Raises:
-        ValueError: For a range that is empty or not finite, or steps that are out of order.
+        ValueError: For a range that is empty or not finite, a grid outside of a range that is given, or steps that are
+            out of order.
 
     Attributes:
         name: Lower case with hyphens, as on the command line.
@@ -119,6 +121,9 @@ class Distortion(ABC):
         if severity_grid is not None:
             self.severity_grid = tuple(sorted(float(severity) for severity in severity_grid))
             low, high = self.severity_range
+            outside = [value for value in self.severity_grid if not low <= value <= high]
+            if severity_range is not None and outside:
+                raise ValueError(f"the severity_grid of {self.name} has {outside[0]:g}, outside {severity_range}")
             self.severity_range = min([low, *self.severity_grid]), max([high, *self.severity_grid])
         if self.severity_grid is not None and not self.severity_grid:
             raise ValueError(f"the severity_grid of {self.name} holds no value (within {self.severity_range})")
