@@ -27,9 +27,10 @@ def interruptible() -> Iterator[None]:
         KeyboardInterrupt: If there was a Ctrl-C or SIGTERM, so that what is unfinished is cleared away.
     """
     global _interrupted
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        # Somebody else takes care of it.
+    # Another handler is left to whoever set it. In the background of a script SIGINT alone is ignored.
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: default for number, default in defaults.items() if signal.getsignal(number) == default}
+    if not before or threading.current_thread() is not threading.main_thread():
         yield
         return
     process, _interrupted = os.getpid(), False
@@ -46,8 +47,8 @@ def interruptible() -> Iterator[None]:
             os._exit(128 + number)
         interrupt(number, frame)
 
-    signal.signal(signal.SIGINT, interrupt)
-    before = signal.signal(signal.SIGTERM, terminate)
+    for number in before:
+        signal.signal(number, interrupt if number == signal.SIGINT else terminate)
     try:
         yield
         raise_if_interrupted()
@@ -56,8 +57,8 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, before)
+        for number, default in before.items():
+            signal.signal(number, default)
         _interrupted = False
 
 

@@ -340,10 +340,20 @@ def test_an_interruption_inside_libsndfile_waits_for_its_end(capfd: pytest.Captu
     assert capfd.readouterr().err == ""
 
 
-def test_sigterm_clears_away_as_an_interruption_does() -> None:
+@pytest.mark.parametrize("in_background", [False, True])
+def test_sigterm_clears_away_as_an_interruption_does(in_background: bool) -> None:
+    """In jobs in the background of a script Ctrl-C is ignored, and stays so."""
+    interrupt = signal.SIG_IGN if in_background else signal.default_int_handler
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), interruptible():
-        os.kill(os.getpid(), signal.SIGTERM)
+    assert before == signal.SIG_DFL
+    usual = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("went on after an interruption")
+        assert signal.getsignal(signal.SIGINT) == interrupt
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
