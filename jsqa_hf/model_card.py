@@ -273,7 +273,7 @@ _SHOWN = {
     "jnd_preference_weight": "weight of preferences",
     "distortions": "distortions",
     "levels": "quality levels per content",
-    "duration_s": "clip length in s",
+    "duration_s": "clip length of pairs in s",
     "mos_loss": "loss",
     "mos_agreement_loss": "agreement loss",
     "mos_dropout": "dropout of the head",

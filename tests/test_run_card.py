@@ -22,7 +22,7 @@ from jsqa_hf.escaping import escape_markdown, plain_line
 from jsqa_hf.intervals import interval_calibration
 from jsqa_hf.model_card import Compute, OutputResult, RunSummary, evaluate_outputs, render_run_card
 from jsqa_hf.training import CardArguments
-from jsqa_hf.training.run_card import _earlier_hours, _emissions, source_name
+from jsqa_hf.training.run_card import _earlier_hours, _emissions, _with_stored_pairs, source_name
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 NASTY = "a|b\n---\nlicense: mit\n# H <script>x</script> [l](http://e.vil) {{ 7 * 7 }} `c` *e* \"q\" 'r' \x00: - !!x"
@@ -239,6 +239,21 @@ def test_hours_are_those_of_all_starts(tmp_path: Path):
 )
 def test_a_card_does_not_tell_where_the_data_lies(source: str, name: str):
     assert source_name(source) == name
+
+
+def test_stored_pairs_are_described_by_their_record_and_not_by_options_that_they_were_not_made_with(tmp_path: Path):
+    pairs = tmp_path / "pairs"
+    run = {"pairs": str(pairs), "distortions": ["noise"], "levels": 2, "duration_s": 30.0, "speech": None, "seed": 3}
+    assert set(_with_stored_pairs(run).values()) == {str(pairs), None, 3}
+    pairs.mkdir()
+    made = {"speech": "librispeech:/data", "distortions": ["clipping"], "levels": 3, "duration_s": 0.9, "seed": 7}
+    (pairs / "jsqa_pairs.json").write_text(json.dumps({"options": made}))
+    described = _with_stored_pairs(run)
+    assert {name: described[name] for name in made} == {**made, "seed": 3}
+    text = render_run_card(summary(stage="pretraining", output_names=[], results={}, arguments=described))
+    assert "| distortions | clipping |" in text
+    assert "| quality levels per content | 3 |" in text
+    assert "| clip length of pairs in s | 0.9 |" in text
 
 
 def test_datasets_of_the_card_are_ids():

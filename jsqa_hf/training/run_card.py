@@ -15,6 +15,7 @@ from transformers import Trainer
 
 from ..data import parse_mos_source
 from ..data.hub import HUB_PREFIX
+from ..jnd.new_folder import RECORD_NAME as PAIRS_RECORD_NAME
 from ..model_card import Compute, OutputResult, RunSummary, evaluate_outputs
 from ..modeling_jsqa import JSQAForContrastivePretraining, JSQAForMOSRegression
 from .arguments import resolved_arguments
@@ -30,6 +31,8 @@ _TRAINING_SOURCES = {
     "rirs": "room impulse responses",
     "ratings": "ratings",
 }
+# Options that pairs are made with, which those of a run with stored pairs do not tell.
+_OF_PAIRS = ("speech", "noise", "talkers", "rirs", "distortions", "levels", "duration_s")
 
 
 @dataclass
@@ -68,7 +71,7 @@ def summarise_run(
     trained: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     rater = inner_model(trained, JSQAForMOSRegression)
     model = rater or inner_model(trained, JSQAForContrastivePretraining) or trained
-    values = resolved_arguments([*arguments, trainer.args])
+    values = _with_stored_pairs(resolved_arguments([*arguments, trainer.args]))
     card = next((part for part in arguments if isinstance(part, CardArguments)), CardArguments())
     output = Path(str(trainer.args.output_dir))
     step, repo_id = trainer.state.global_step, trainer.args.hub_model_id if trainer.args.push_to_hub else None
@@ -103,6 +106,20 @@ def summarise_run(
         license=card.license,
         language=card.language,
     )
+
+
+def _with_stored_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments of a run, in which those about pairs are those that its stored pairs, if any, were made with.
+
+    None where that isn't known: pairs on the Hub, or from before there were records.
+    """
+    if not values.get("pairs"):
+        return values
+    try:
+        options = json.loads((Path(values["pairs"]) / PAIRS_RECORD_NAME).read_text(encoding="utf-8"))["options"]
+    except FileNotFoundError:
+        options = {}
+    return {**values, **{name: options.get(name) for name in _OF_PAIRS}}
 
 
 def _start(model: Any, values: Mapping[str, Any]) -> tuple[str | None, bool]:
