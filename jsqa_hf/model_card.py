@@ -19,6 +19,8 @@ from .metrics import metric_intervals, mos_metrics
 METRIC_NAMES = {"rmse": "RMSE", "mae": "MAE", "pcc": "Pearson correlation", "srcc": "Spearman correlation"}
 TAGS = ("speech-quality-assessment", "mos", "hubert", "jsqa")
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+# Where to load a model from, in the card of one that is on no Hub yet.
+THIS_FOLDER = "path/to/this/folder"
 # A model with its configuration, an adapter of PEFT, or the bare weights of any other module.
 Saved = Literal["model", "adapter", "weights"]
 
@@ -197,6 +199,7 @@ def render_run_card(run: RunSummary) -> str:
         _metadata(run),
         template_path=str(TEMPLATE),
         run=run,
+        source=run.repo_id or THIS_FOLDER,
         text=escape_markdown,
         number=_number,
         duration=_duration,

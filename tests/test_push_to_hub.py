@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import push_to_hub
 import pytest
 import runs
 import torch
@@ -217,6 +218,16 @@ def test_pushed_files_arrive_byte_for_byte(online: HubServer, checkpoint: Path):
     files = files_to_push(checkpoint)
     push_files(api, repo_id, files, "all")
     assert online.repositories[repo_id].files == {name: path.read_bytes() for name, path in files.items()}
+
+
+def test_the_card_of_what_is_pushed_later_shows_how_to_load_from_the_hub(online: HubServer, checkpoint: Path):
+    card = "---\nlicense: mit\n---\n`pipeline({task}, {model})`\n"
+    here = card.format(task="é", model="path/to/this/folder")
+    (checkpoint / "README.md").write_text(here, encoding="utf-8")
+    push_to_hub.main([f"--folder={checkpoint}", "--repo_id=later"])
+    pushed = online.repositories["tester/later"].files["README.md"].decode()
+    assert pushed == card.format(task="é", model="tester/later")
+    assert (checkpoint / "README.md").read_text(encoding="utf-8") == here
 
 
 def test_a_branch_is_made_before_the_run(online: HubServer, checkpoint: Path):

@@ -16,9 +16,12 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
+from ..model_card import THIS_FOLDER
+
 # The client speaks HTTP through httpx in version 1 and httpx2 in version 2: its own error tells which.
 _HTTPError: Any = HfHubHTTPError.__bases__[0]
 
+CARD_NAME = "README.md"
 TRAINING_ARGUMENTS_NAME = "training_args.json"
 
 # No pickles: neither training_args.bin nor the states of optimizer and random generators.
@@ -30,7 +33,7 @@ _MODEL_FILES = (
     "preprocessor_config.json",
     "*.py",
 )
-_RUN_FILES = ("README.md", TRAINING_ARGUMENTS_NAME, "metrics.json", "runs/**/events.out.tfevents.*")
+_RUN_FILES = (CARD_NAME, TRAINING_ARGUMENTS_NAME, "metrics.json", "runs/**/events.out.tfevents.*")
 
 
 def prepare_push(args: TrainingArguments) -> None:
@@ -172,7 +175,7 @@ def push_files(
     revision: str | None = None,
     background: bool = False,
 ) -> CommitInfo | Future[CommitInfo]:
-    """Push files in one commit.
+    """Push files in one commit; a card that was written for no repository then shows how to load from this one.
 
     Args:
         api: with the token, if that isn't the one of the environment.
@@ -185,7 +188,9 @@ def push_files(
     Raises:
         OSError: if the Hub can't be reached or refuses; the message says how to push later.
     """
-    operations = [CommitOperationAdd(name, path) for name, path in files.items()]
+    operations = [
+        CommitOperationAdd(name, _card(path, repo_id) if name == CARD_NAME else path) for name, path in files.items()
+    ]
     if background:
         return api.create_commit(repo_id, operations, commit_message=message, revision=revision, run_as_future=True)
     try:
@@ -197,6 +202,10 @@ def push_files(
             f"later with `python training_scripts/push_to_hub.py --folder {folder} --repo_id {repo_id}"
             f"{f' --revision {revision}' if revision else ''}`"
         ) from error
+
+
+def _card(path: Path, repo_id: str) -> bytes:
+    return path.read_bytes().replace(THIS_FOLDER.encode(), repo_id.encode())
 
 
 def _first_line(error: BaseException) -> str:
