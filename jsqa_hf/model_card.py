@@ -87,6 +87,7 @@ class RunSummary:
         output_names: of a MOS model.
         results: of a MOS model, by output, and by set if there were several.
         metrics: other figures of the last evaluation.
+        evaluated_step: step of the weights that `results` and `metrics` are of; None if they are of these weights.
         score_range: lowest and highest rating.
         sampling_rate: in Hz.
         jnd_calibration: of a contrastive model, if it has one.
@@ -116,6 +117,7 @@ class RunSummary:
     output_names: Sequence[str] = ()
     results: Mapping[str, OutputResult] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    evaluated_step: int | None = None
     jnd_calibration: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     repo_id: str | None = None
@@ -231,7 +233,8 @@ def _metadata(run: RunSummary) -> ModelCardData:
         )
         for output, result in run.results.items()
         for metric, name in METRIC_NAMES.items()
-        if math.isfinite(result.metrics[metric])
+        # Of other weights they would be claimed for these.
+        if run.evaluated_step is None and math.isfinite(result.metrics[metric])
     ]
     emissions = None
     if run.compute.emissions_g is not None:

@@ -139,6 +139,42 @@ def test_the_card_tells_of_the_evaluation_and_not_of_what_was_predicted_after_it
     assert figures((tmp_path / "README.md").read_text()) == figures(card) != []
 
 
+def test_a_card_tells_which_step_its_figures_are_of_if_that_is_not_the_step_of_the_weights(tmp_path: Path) -> None:
+    trainer = mos_trainer(tmp_path, eval_dataset=rated_rows(8), compute_metrics=lambda prediction: {})
+    trainer.state.global_step, trainer.state.max_steps = 5, 12
+    trainer.evaluate()
+    cards = []
+    for trainer.state.global_step in (5, 6):
+        trainer.create_model_card(finished=False)
+        cards.append(ModelCard.load(tmp_path / "README.md"))
+    assert figures(cards[0].text) == figures(cards[1].text) != []
+    assert [card.data.eval_results is None for card in cards] == [False, True]
+    assert ["of the weights of step 5, and not of these" in card.text for card in cards] == [False, True]
+
+
+def test_the_best_model_is_pushed_with_its_own_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, values = rated_rows(8), iter([3.0, 2.0, 1.0, 0.0])
+    monkeypatch.setattr(HfApi, "create_commit", lambda *_, **__: None)
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "value", "greater_is_better": True}
+    trainer = mos_trainer(
+        tmp_path,
+        settings={"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "learning_rate": 0.3, **best}
+        | {"eval_strategy": "steps", "eval_steps": 1},
+        train_dataset=rows,
+        eval_dataset=rows,
+        compute_metrics=lambda prediction: {"value": next(values)},
+    )
+    trainer.train()
+    assert trainer.state.best_global_step == 1
+    trainer.hub_model_id = "user/model"
+    trainer.push_to_hub()
+    card = ModelCard.load(tmp_path / "README.md")
+    scores = predict(trainer.model, rows, MOSCollator(EXTRACTOR)).scores[:, 0]  # type: ignore[arg-type]
+    rmse = mos_metrics(scores, [row["labels"][0] for row in rows])["rmse"]
+    assert card.data.eval_results[0].metric_value == pytest.approx(rmse, abs=1e-4)
+    assert "not of these" not in card.text
+
+
 def figures(card: str) -> list[str]:
     """The rows of the tables of agreement."""
     return [line for line in card.splitlines() if line.startswith("| mos")]

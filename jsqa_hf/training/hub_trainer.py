@@ -57,6 +57,7 @@ class HubTrainer(Trainer):
         self._clock = time.monotonic()
         self._pushes: list[Future[CommitInfo]] = []
         self._predictions: dict[str, tuple[Any, Any, Any]] = {}
+        self._evaluated_step: int | None = None
         super().__init__(*args, **kwargs)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
@@ -83,6 +84,8 @@ class HubTrainer(Trainer):
         sets = self.eval_dataset
         names = {f"eval_{name}": name for name in sets} if isinstance(sets, dict) else {"eval": ""}
         predictions, name = output.predictions, names.get(kwargs.get("metric_key_prefix", "eval"))
+        if name is not None:
+            self._evaluated_step = self._weights_step
         # One array alone where the caller asked for no more, see `ignore_keys`.
         if (
             name is not None
@@ -95,6 +98,12 @@ class HubTrainer(Trainer):
             )
             self._predictions[name] = scores, variances, labels[:, None] if labels.ndim == 1 else labels
         return output
+
+    @property
+    def _weights_step(self) -> int:
+        """The step that the weights are of: the last one, or after training that of the best model, if that is kept."""
+        kept = self.args.load_best_model_at_end and self.state.best_model_checkpoint and not self.is_in_train
+        return self.state.best_global_step or 0 if kept else self.state.global_step
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """As in `Trainer`, which asks only after a step whether it was the last: none follows when all are done."""
@@ -145,7 +154,8 @@ class HubTrainer(Trainer):
         output = Path(str(self.args.output_dir))
         output.mkdir(parents=True, exist_ok=True)
         hours = (time.monotonic() - self._clock) / 3600
-        summary = summarise_run(self, self.run_arguments, self._predictions, hours, finished)
+        steps = self._weights_step, self._evaluated_step
+        summary = summarise_run(self, self.run_arguments, self._predictions, steps, hours, finished)
         values = json.dumps(resolved_arguments([*self.run_arguments, self.args]), indent=2, default=str)
         write_whole(output / TRAINING_ARGUMENTS_NAME, values + "\n")
         write_whole(output / "README.md", render_run_card(summary))
@@ -171,6 +181,8 @@ class HubTrainer(Trainer):
     ) -> Any:
         """As in `Trainer`: save and push; all processes must call it.
 
+        The best model of several is evaluated before, if the last evaluation was of another, for the card.
+
         Returns:
             In the first process what the commit was, or its future if not `blocking`; None in others.
 
@@ -181,6 +193,8 @@ class HubTrainer(Trainer):
             self.init_hf_repo(token=token, private=private)
             self.args.hub_model_id = self.hub_model_id
         self.save_model()
+        if self._weights_step != self.state.global_step and self._weights_step != self._evaluated_step:
+            self.evaluate()
         if not self.is_world_process_zero():
             return None
         self.create_model_card()

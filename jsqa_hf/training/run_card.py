@@ -55,6 +55,7 @@ def summarise_run(
     trainer: Trainer,
     arguments: Sequence[Any],
     predictions: Mapping[str, tuple[Any, Any, Any]],
+    steps: tuple[int, int | None],
     hours: float,
     finished: bool,
 ) -> RunSummary:
@@ -65,6 +66,7 @@ def summarise_run(
         arguments: further dataclasses of arguments, among them perhaps [`CardArguments`].
         predictions: scores, variances and labels of the last evaluation, (clips, outputs) each, by the name of the
             set, which is empty for the only one.
+        steps: which the weights are of, and which those that were evaluated last; None if this start evaluated none.
         hours: since this start of the run.
         finished: whether no more steps are to come.
     """
@@ -79,6 +81,8 @@ def summarise_run(
     training = {use: _as_list(values.get(name)) for name, use in _TRAINING_SOURCES.items()}
     evaluation = _evaluation_sources(values)
     sources = [text for texts in training.values() for text in texts]
+    logged_step, metrics = _last_evaluation(trainer.state.log_history)
+    weights_step, evaluated_step = steps[0], logged_step if steps[1] is None else steps[1]
     return RunSummary(
         name=(repo_id or output.absolute().name).rpartition("/")[2],
         stage="finetuning" if rater else "pretraining",
@@ -91,7 +95,8 @@ def summarise_run(
         evaluation_split=", ".join(_as_list(values.get("eval_split") or values.get("eval_speech_split"))) or None,
         rows={use: _length(rows) for use, rows in (("train", trainer.train_dataset), ("eval", trainer.eval_dataset))},
         results=_results(model.config.mos_output_names, predictions) if rater else {},
-        metrics=_last_evaluation(trainer.state.log_history),
+        metrics=metrics,
+        evaluated_step=None if evaluated_step == weights_step else evaluated_step,
         output_names=model.config.mos_output_names if rater else (),
         score_range=tuple(model.config.mos_score_range),
         sampling_rate=model.config.sampling_rate,
@@ -200,18 +205,14 @@ def _length(rows: Any) -> int | None:
     return len(rows) if hasattr(rows, "__len__") else None
 
 
-def _last_evaluation(log_history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The figures of the last evaluation, without those of its speed."""
+def _last_evaluation(log_history: Sequence[Mapping[str, Any]]) -> tuple[int | None, dict[str, float]]:
+    """Step, None if there was none, and figures of the last evaluation, without those of its speed."""
     evaluations = [log for log in log_history if any(name.startswith("eval_") for name in log)]
+    step = evaluations[-1].get("step") if evaluations else None
     # Each of several sets has an entry of its own.
-    last = {
-        name: value
-        for log in evaluations
-        if log.get("step") == evaluations[-1].get("step")
-        for name, value in log.items()
-    }
+    last = {name: value for log in evaluations if log.get("step") == step for name, value in log.items()}
     ignored = ("_runtime", "_per_second")
-    return {
+    return step, {
         name.removeprefix("eval_"): float(value)
         for name, value in last.items()
         if name.startswith("eval_") and not name.endswith(ignored) and isinstance(value, (int, float))
