@@ -466,6 +466,13 @@ def test_bare_weights_are_not_pushed_and_that_is_said_before_training(tmp_path: 
         MOSTrainer(model=Adapter(small_model()), args=arguments(tmp_path, push_to_hub=True))
 
 
+@pytest.mark.parametrize("strategy", ["checkpoint", "all_checkpoints"])
+def test_pickles_are_not_pushed_and_that_is_said_before_training(tmp_path: Path, strategy: str) -> None:
+    settings = {"push_to_hub": True, "hub_strategy": strategy}
+    with pytest.raises(ValueError, match="pickles are never pushed: choose end or every_save"):
+        mos_trainer(tmp_path, settings=settings)
+
+
 def test_pushes_in_the_background_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pushed = []
 

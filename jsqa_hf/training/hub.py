@@ -66,14 +66,23 @@ def prepare_push(args: TrainingArguments) -> None:
 
 def _checked_repository(args: TrainingArguments) -> str:
     """The full id of a repository that can be written to."""
+    refuse_pickles(args)
+    name = args.hub_model_id or Path(str(args.output_dir)).absolute().name
+    api = HfApi(token=args.hub_token)
+    return create_repository(api, name, private=args.hub_private_repo, revision=args.hub_revision)
+
+
+def refuse_pickles(args: TrainingArguments) -> None:
+    """See that `hub_strategy` is none that pushes the optimizer's state.
+
+    Raises:
+        ValueError: if it is.
+    """
     if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
         raise ValueError(
             f"--hub_strategy {HubStrategy(args.hub_strategy).value} would push the optimizer's state, a pickle, "
             "and pickles are never pushed: choose end or every_save"
         )
-    name = args.hub_model_id or Path(str(args.output_dir)).absolute().name
-    api = HfApi(token=args.hub_token)
-    return create_repository(api, name, private=args.hub_private_repo, revision=args.hub_revision)
 
 
 def create_repository(api: HfApi, name: str, *, private: bool | None = True, revision: str | None = None) -> str:

@@ -26,7 +26,7 @@ from ..modeling_jsqa import JSQAForMOSRegression
 from ..pipeline_jsqa import SpeechQualityPipeline
 from .arguments import resolved_arguments
 from .checkpoints import write_whole
-from .hub import TRAINING_ARGUMENTS_NAME, files_to_push, push_files
+from .hub import TRAINING_ARGUMENTS_NAME, files_to_push, push_files, refuse_pickles
 from .inner_model import is_kind, saved_as
 from .run_card import summarise_run
 
@@ -64,8 +64,9 @@ class HubTrainer(Trainer):
         """As in `Trainer`, which calls it before training if `push_to_hub` is set.
 
         Raises:
-            ValueError: if bare weights would be pushed, which the Hub could give nobody back as a model.
+            ValueError: if bare weights would be pushed, which the Hub could give nobody back as a model, or pickles.
         """
+        refuse_pickles(self.args)
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         if saved_as(model) == "weights":
             raise ValueError(
