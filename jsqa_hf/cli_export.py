@@ -40,8 +40,9 @@ def run_export(arguments: argparse.Namespace) -> int:
             exported = export_onnx(model, arguments.output, arguments.int8)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise UsageError(one_line(error)) from error
+    name = printable(arguments.model) if arguments.model else "the embedded model"
     print(
-        f"{printable(str(exported.path))}: {exported.size / 1e6:.1f} MB, scores within {exported.difference:.1e} of "
-        "PyTorch's"
+        f"{printable(str(exported.path))}: {name} in {exported.size / 1e6:.1f} MB, scores within "
+        f"{exported.difference:.1e} of PyTorch's"
     )
     return 0

@@ -21,7 +21,14 @@ from small import SAMPLING_RATE, small_config
 import jsqa_hf
 from jsqa_hf import DEFAULT_COMPARISON_CHECKPOINT, JSQAFeatureExtractor, JSQAForMOSRegression, SpeechQualityPipeline
 from jsqa_hf.cli import main
-from jsqa_hf.onnx_export import MAXIMUM_DIFFERENCE, _quantise, _write_configurations, export_onnx, largest_difference
+from jsqa_hf.onnx_export import (
+    MAXIMUM_DIFFERENCE,
+    ExportedModel,
+    _quantise,
+    _write_configurations,
+    export_onnx,
+    largest_difference,
+)
 from jsqa_hf.onnx_graph import is_onnx_model
 from jsqa_hf.onnx_model import load_onnx_model
 from jsqa_hf.scoring import load_pipeline, score_files
@@ -263,6 +270,27 @@ class TestCommand:
         assert main(["export", str(DEFAULT_COMPARISON_CHECKPOINT), str(tmp_path / "out")]) == 2
         told = capsys.readouterr().err
         assert "hasn't been fine-tuned on ratings" in told and told.count("\n") == 1
+
+    @pytest.mark.parametrize("named", [True, False])
+    def test_the_model_that_was_exported_is_named(
+        self,
+        named: bool,
+        small_checkpoint: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        graph = tmp_path / "model.onnx"
+        graph.touch()
+        monkeypatch.setattr("jsqa_hf.onnx_export.export_onnx", lambda *_: ExportedModel(graph, 0, 0.0))
+        assert main(["export", *([str(small_checkpoint)] if named else []), str(tmp_path)]) == 0
+        assert f": {small_checkpoint if named else 'the embedded model'} in " in capsys.readouterr().out
+
+    def test_a_checkpoint_as_output_is_told_how_to_export_it(
+        self, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["export", str(small_checkpoint)]) == 2
+        assert f"jsqa export {small_checkpoint} OUTPUT" in capsys.readouterr().err
 
     def test_no_such_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["export", "./nowhere", str(tmp_path / "out")]) == 2

@@ -102,7 +102,7 @@ class HubTrainer(Trainer):
 
     @property
     def _weights_step(self) -> int:
-        """The step that the weights are of: the last one, or after training that of the best model, if that is kept."""
+        """The step that the weights are of: the last one, or, after training, that of the best if that is loaded."""
         kept = self.args.load_best_model_at_end and self.state.best_model_checkpoint and not self.is_in_train
         return self.state.best_global_step or 0 if kept else self.state.global_step
 
