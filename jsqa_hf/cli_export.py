@@ -23,7 +23,7 @@ def add_export_parser(subparsers: Any) -> None:
     )
     parser.add_argument("output", metavar="OUTPUT", help="a folder, or a file that ends in .onnx")
     parser.add_argument(
-        "--int8", action="store_true", help="quantise matrix products to 8 bits: smaller and faster, not as exact"
+        "--int8", action="store_true", help="quantise matrix products to 8 bits: smaller, no faster, not as exact"
     )
     parser.set_defaults(run=run_export)
 
