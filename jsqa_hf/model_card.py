@@ -81,6 +81,7 @@ class RunSummary:
         compute: what it took.
         arguments: all arguments of the run by name.
         training_data: what it was trained on: use → names.
+        training_splits: of these: use → splits; without those that are not known.
         evaluation_data: names of what it was evaluated on, and `evaluation_split`.
         evaluation_split: of these.
         rows: number of clips or ladders by use; None where it isn't known.
@@ -120,6 +121,7 @@ class RunSummary:
     evaluated_step: int | None = None
     jnd_calibration: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    training_splits: Mapping[str, str] = field(default_factory=dict)
     repo_id: str | None = None
     base_model: str | None = None
     base_name: str | None = None
@@ -293,12 +295,22 @@ _SHOWN = {
 
 
 def _procedure(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: arguments.get(key) for key, name in _SHOWN.items()}
+    shown = {name: arguments.get(key) for key, name in _SHOWN.items() if _is_used(key, arguments)}
     return {
         name: ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
         for name, value in shown.items()
         if value is not None and value != -1
     }
+
+
+def _is_used(key: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether an argument had any effect, given the others."""
+    if key == "num_train_epochs":
+        return arguments.get("max_steps", -1) <= 0
+    if key in ("negatives", "false_negatives", "temperature"):
+        return arguments.get("loss") != "none"
+    # Stage 2 has pairs to prefer one of only if they are given.
+    return key != "jnd_preference_weight" or "ratings" not in arguments or bool(arguments.get("pairs"))
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -108,6 +108,8 @@ def test_the_card_holds_the_figures():
     assert "30.0 minutes of audio" in text
     assert "1,234 rated clips" in text
     assert "the 95 % interval holds" in text
+    width = run.results["mos"].calibration["width_95"]
+    assert f"The 95 % interval is {width:.2f} wide on average, before the ends of the scale cut it." in text
     assert "were not measured" in text
     # Header and row of procedure, header and row of results.
     assert MARKDOWN.render(card.text).count("<table>") == 2
@@ -189,6 +191,24 @@ def test_the_card_of_stage_1():
     assert "no ratings" in text
     assert "0.125" in text
     assert "on 80 pairs of 10 utterances; mean absolute error on held-out utterances 0.400 JNDs" in text
+
+
+def test_arguments_without_effect_are_not_shown():
+    unused = {"loss": "none", "temperature": 0.1, "negatives": "all", "false_negatives": "keep"}
+    unused |= {"ratings": ["nisqa"], "jnd_preference_weight": 0.1, "max_steps": 4, "num_train_epochs": 10}
+    card = render_run_card(summary(arguments=unused))
+    assert table_of_arguments(card) == {"contrastive loss": "none", "steps, if fixed": "4"}
+    card = render_run_card(summary(arguments={**unused, "loss": "nt_xent", "pairs": "pairs", "max_steps": -1}))
+    assert table_of_arguments(card).keys() == {
+        *("contrastive loss", "temperature", "negatives", "clips of other content at the same quality"),
+        *("weight of preferences", "epochs"),
+    }
+
+
+def table_of_arguments(card: str) -> dict[str, str]:
+    """The values by name, of the table under Procedure."""
+    rows = [line.strip("| ").split(" | ") for line in card.partition("|---|---|\n")[2].split("\n\n")[0].splitlines()]
+    return {row[0]: html.unescape(row[1]).replace("\\", "") for row in rows if len(row) == 2}
 
 
 def test_outputs_that_nobody_rated_have_no_results():
@@ -274,6 +294,7 @@ def test_a_run_writes_its_card_and_its_arguments(tmp_path: Path):
     # 12 clips of half a second.
     assert "6.00 seconds of audio" in card.text
     assert str(corpus) not in card.content
+    assert "ratings\\.csv, split train\n- 12 rated clips\n" in card.text
     arguments = (output / "training_args.json").read_text()
     assert json.loads(arguments)["split"] == ["train"]
     assert "hf_secret" not in arguments

@@ -31,8 +31,18 @@ _TRAINING_SOURCES = {
     "rirs": "room impulse responses",
     "ratings": "ratings",
 }
+_SPLITS = {
+    "speech": "speech_split",
+    "noise": "noise_split",
+    "other talkers": "talkers_split",
+    "room impulse responses": "rirs_split",
+    "ratings": "split",
+}
 # Options that pairs are made with, which those of a run with stored pairs do not tell.
-_OF_PAIRS = ("speech", "noise", "talkers", "rirs", "distortions", "levels", "duration_s")
+_OF_PAIRS = (
+    *("speech", "noise", "talkers", "rirs", "speech_split", "noise_split", "talkers_split", "rirs_split"),
+    *("distortions", "levels", "duration_s"),
+)
 
 
 @dataclass
@@ -91,6 +101,7 @@ def summarise_run(
         compute=_compute(trainer, trained, model.config.sampling_rate, output, hours),
         arguments=values,
         training_data={use: [source_name(text) for text in texts] for use, texts in training.items() if texts},
+        training_splits={use: ", ".join(_as_list(values[name])) for use, name in _SPLITS.items() if values.get(name)},
         evaluation_data=[source_name(text) for text in evaluation],
         evaluation_split=", ".join(_as_list(values.get("eval_split") or values.get("eval_speech_split"))) or None,
         rows={use: _length(rows) for use, rows in (("train", trainer.train_dataset), ("eval", trainer.eval_dataset))},
