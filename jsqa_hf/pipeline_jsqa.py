@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModel
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio_inputs import is_collection
@@ -47,6 +48,7 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
     """
 
     feature_extractor: Any
+    _registered_impl: dict[str, dict[str, Any]]
 
     _load_processor = False
     _load_image_processor = False
@@ -160,3 +162,10 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
         about = {key: value for key, value in model_inputs.items() if key not in MODEL_INPUTS}
         outputs = self.model(**{key: model_inputs[key] for key in MODEL_INPUTS}, return_dict=True)
         return {"scores": outputs.scores, "variances": outputs.variances, **about}
+
+
+# As `PIPELINE_REGISTRY.register_pipeline` sets it, which nobody calls for code from the Hub: only with it does
+# transformers save the code of a pipeline and name it in the configuration.
+SpeechQualityPipeline._registered_impl = {
+    "speech-quality-assessment": {"impl": SpeechQualityPipeline, "pt": (AutoModel,), "type": "audio"}
+}

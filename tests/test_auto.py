@@ -74,6 +74,9 @@ for auto_class in (AutoModel, AutoModelForAudioClassification):
 if len(sys.argv) > 3:
     rate = pipeline("speech-quality-assessment", model=folder, trust_remote_code=True)
     results["pipeline"] = rate({"array": clip, "sampling_rate": 16000})["mos"]
+    rate.save_pretrained("again")
+    rate = pipeline("speech-quality-assessment", model="again", trust_remote_code=True)
+    results["saved again"] = rate({"array": clip, "sampling_rate": 16000})["mos"]
 print("RESULT", json.dumps(results))
 """
 
@@ -103,12 +106,26 @@ def test_a_saved_folder_loads_where_the_package_is_not_installed(small_checkpoin
     assert results["AutoModelForAudioClassification"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_saved_pipeline_runs_where_the_package_is_not_installed(small_checkpoint, small_model, noise, tmp_path):
+def test_a_saved_pipeline_runs_and_saves_itself_without_the_package(small_checkpoint, small_model, noise, tmp_path):
     folder = tmp_path / "pipeline"
     pipeline("speech-quality-assessment", model=str(small_checkpoint)).save_pretrained(folder)
     with torch.no_grad():
         expected = small_model(torch.from_numpy(noise)[None]).scores.item()
-    assert run_outside(folder, noise, tmp_path, "pipeline")["pipeline"] == pytest.approx(expected, abs=1e-5)
+    results = run_outside(folder, noise, tmp_path, "pipeline")
+    assert [results["pipeline"], results["saved again"]] == pytest.approx([expected] * 2, abs=1e-5)
+
+
+def test_a_pipeline_that_came_with_its_model_is_saved_with_its_code(small_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    pipeline("speech-quality-assessment", model=str(small_checkpoint)).save_pretrained(tmp_path / "first")
+    rate = pipeline("speech-quality-assessment", model=str(tmp_path / "first"), trust_remote_code=True)
+    assert type(rate) is not SpeechQualityPipeline
+    rate.save_pretrained(tmp_path / "again")
+    names = [{path.name for path in (tmp_path / name).glob("*.py")} for name in ("first", "again")]
+    assert names[0] == names[1]
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("first", "again")]
+    assert configs[0]["custom_pipelines"] == configs[1]["custom_pipelines"]
 
 
 def test_a_model_saved_again_names_no_pipeline_whose_code_is_not_there(small_checkpoint, noise, tmp_path):
