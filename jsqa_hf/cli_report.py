@@ -158,6 +158,8 @@ def _write(arguments: argparse.Namespace, results: Results, options: ReportOptio
     for file in results.files:
         if not file.scores:
             complain(f"{printable(file.file)}: {printable(file.error or 'has no score')}")
+    if arguments.scores:
+        _complain_of_missing(results, options)
     failed = sum(not file.scores for file in results.files)
     size_mb = os.path.getsize(arguments.output) / 1e6
     print(f"{printable(arguments.output)}: {len(names) - failed} of {len(names)} files rated, {size_mb:.1f} MB")
@@ -167,6 +169,18 @@ def _write(arguments: argparse.Namespace, results: Results, options: ReportOptio
         plots = save_plots(Path(arguments.plots), results, names, groups, options)
         print(f"{printable(arguments.plots)}: {len(plots)} plots")
     return failed
+
+
+def _complain_of_missing(results: Results, options: ReportOptions) -> None:
+    from .report import choose_players
+
+    players = [file.file for part in choose_players(results.files, options.worst, options.best) for file in part]
+    missing = [file for file in players if not os.path.exists(file)]
+    if missing:
+        complain(
+            f"{len(missing)} of {len(players)} files with players are not there, such as {printable(missing[0])}; "
+            "--root names the folder that names in --scores start from"
+        )
 
 
 def _display_names(paths: list[str], arguments: argparse.Namespace) -> list[str]:

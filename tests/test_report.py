@@ -90,7 +90,9 @@ def test_command_line_from_scores_to_page(tmp_path: Path, capsys: pytest.Capture
     output = tmp_path / "report.html"
     arguments = ["report", "--scores", str(scores), "--root", str(tmp_path / "set"), "--no-curves", "-o", str(output)]
     assert main(arguments) == 1
-    assert "4 of 5 files rated" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "4 of 5 files rated" in printed.out
+    assert "--root" not in printed.err
     page = Page(output.read_text(encoding="utf-8"))
     assert [group["name"] for group in page.data["groups"]] == ["good", "bad"]
     assert [file["name"] for file in page.data["files"]] == ["good/a.wav", "good/b.wav", "bad/a.wav", "bad/b.wav"]
@@ -216,6 +218,18 @@ def test_curves_come_only_to_files_that_are_shown_and_rated_alike(
     assert [bool(file.curve) for file in rated.files] == [True, False, False, False]
     assert rated.contradicted == [paths[1]]
     assert [file.scores for file in rated.files] == [file.scores for file in [*files, gone]]
+
+
+def test_players_of_files_that_are_not_there_are_complained_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the names in a table start from the folder where the scores were written."""
+    write_tone(tmp_path / "here.wav")
+    (tmp_path / "scores.csv").write_text("file,mos\nhere.wav,4\nx/a.wav,3\nx/b.wav,2\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "--scores", "scores.csv", "--no-curves"]) == 0
+    told = capsys.readouterr().err
+    assert "2 of 3 files with players are not there, such as x/b.wav; --root names the folder" in told
 
 
 def test_plots_are_saved_beside_the_page(tmp_path: Path) -> None:
