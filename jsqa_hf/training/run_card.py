@@ -132,9 +132,10 @@ def _with_stored_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
     if not values.get("pairs"):
         return values
     try:
-        options = json.loads((Path(values["pairs"]) / PAIRS_RECORD_NAME).read_text(encoding="utf-8"))["options"]
-    except FileNotFoundError:
-        options = {}
+        record = json.loads((Path(values["pairs"]) / PAIRS_RECORD_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = {}
+    options = record.get("options", {})
     return {**values, **{name: options.get(name) for name in _OF_PAIRS}}
 
 
