@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import os
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -148,7 +149,7 @@ def _graph_path(output: str | os.PathLike[str]) -> Path:
         if (path.parent / name).exists():
             raise FileExistsError(
                 f"{path.parent}: holds a checkpoint of PyTorch, whose configuration the export would overwrite; name "
-                f"another folder (this checkpoint is exported by: jsqa export {path.parent} OUTPUT)"
+                f"another folder (this checkpoint is exported by: jsqa export {shlex.quote(str(path.parent))} OUTPUT)"
             )
     configuration = path.with_name("config.json")
     if configuration.exists() and f'"{JSQAConfig.model_type}"' not in configuration.read_text(errors="replace"):

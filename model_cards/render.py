@@ -63,7 +63,11 @@ def card_data(human: dict[str, float]) -> ModelCardData:
         for metric, name in METRIC_NAMES.items()
     ]
     return card_metadata(
-        "jsqa-tiny", results, datasets=["openslr/librispeech_asr"], language="en", license="apache-2.0"
+        "jsqa-tiny",
+        results,
+        datasets=["openslr/librispeech_asr", "mispeech/speechocean762"],
+        language=["en", "ml", "de", "es", "nl"],
+        license="apache-2.0",
     )
 
 
@@ -79,6 +83,7 @@ def render_mos_model() -> str:
         averaging=load("averaging"),
         before=load("averaging_before"),
         further=load("finetuning_public_recordings"),
+        further_other=load("finetuning_public_recordings_other_order"),
         natural=clips("natural"),
         natural_before=clips("natural_before"),
         natural_corpora=load("natural")["outputs"]["mos"]["corpora"],

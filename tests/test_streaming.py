@@ -13,6 +13,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pretrain_contrastive
 import pytest
 import soundfile
 from runs import RATE, assert_same_weights, environment, pretraining, run_command, write_corpus
@@ -113,6 +114,23 @@ def test_a_folder_of_arrow_files_is_refused(pairs, tmp_path):
     assert len(load_pairs(str(tmp_path / "arrow"), arguments(tmp_path))) == FILES * LADDERS
     with pytest.raises(ValueError, match="--format parquet"):
         load_pairs(str(tmp_path / "arrow"), arguments(tmp_path), streaming=True)
+
+
+def test_a_stream_without_a_row_is_refused_instead_of_read_for_ever(pairs, tmp_path):
+    whole = datasets.Dataset.from_parquet(str(next((pairs / "data").iterdir())), cache_dir=str(tmp_path / "cache"))
+    (tmp_path / "empty").mkdir()
+    whole.select([]).to_parquet(tmp_path / "empty" / "train-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match="hold no pairs"):
+        next(iter(load_pairs(str(tmp_path / "empty"), arguments(tmp_path), streaming=True)))
+
+
+def test_a_finished_run_on_a_stream_ends_when_it_is_started_again(pairs, tmp_path):
+    corpus, output = write_corpus(tmp_path / "corpus"), tmp_path / "run"
+    options = pretraining(corpus, output, f"--pairs={pairs}", "--streaming=true", "--max_steps=2", "--save_steps=1")
+    for _ in range(2):
+        pretrain_contrastive.main(options)
+    starts = json.loads((output / "run.json").read_text())["starts"]
+    assert [start["last_step"] for start in starts] == [2, 2]
 
 
 @pytest.mark.slow

@@ -11,6 +11,10 @@ each talker is its condition c0 or C01. `--also zimtohrli visqol` reports all mi
 of the first two measures. Writes `mapped.csv` beside the simulated ratings, with the mapped value as `mos`. Below the
 lowest value among the rated clips a mapping falls in a straight line to 1 at the lowest that the measure gives, which
 is an assumption. Clips without PESQ, as `degraded_clips.py` makes them, are labelled by DistillMOS alone.
+
+With `--scale distillmos` the measures stay as they are: the labels are their mean, moved by as much as brings it to
+the mean of DistillMOS over the clips of this table. The report tells how well each mixture agrees with every table
+both ways: by mappings that were fitted to the first table, and as it is.
 """
 
 from __future__ import annotations
@@ -155,10 +159,10 @@ def chosen(values: Values, where: NDArray[np.bool_]) -> Values:
     return {name: value[where] for name, value in values.items()}
 
 
-def moved_to_distillmos(values: Values) -> NDArray[np.float64]:
-    """The mean of the measures, as high on average as DistillMOS."""
+def moved_to(teacher: NDArray[np.float64], values: Values) -> NDArray[np.float64]:
+    """The mean of the measures, as high on average as the teacher."""
     mean = np.mean(list(values.values()), axis=0)
-    return np.clip(mean + np.mean(values["distillmos"] - mean), 1.0, 5.0)
+    return np.clip(mean + np.mean(teacher - mean), 1.0, 5.0)
 
 
 def compare_mixtures(ratings: str, first: str, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -218,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         simulated["pesq"] = np.array([float(row["pesq"]) for row in rows])
     labels = [name for name in best.split("+") if name in simulated]
     if args.scale == "distillmos":
-        mapped = moved_to_distillmos({name: simulated[name] for name in labels})
+        mapped = moved_to(simulated["distillmos"], {name: simulated[name] for name in labels})
     else:
         mapped = fit(labels, chosen(values, ~held_out), mos[~held_out])(simulated)
     with (Path(args.simulated).parent / "mapped.csv").open("w", newline="", encoding="utf-8") as file:

@@ -4,9 +4,9 @@
 
 `RECORDINGS` has a checkout of each repository of `SOURCES` in a folder `owner+name`; what is not there is left out.
 Writes `public_speech.csv`, and `public_noise.csv` with the training noise of `noise.csv` in `--tables`, all with the
-`split` train; and `natural.csv`, of recordings that nothing is trained on, to see what a model makes of voices, rooms
-and devices that it never heard. Kinds of noise that `tables.py` keeps for tests are left out. This only writes down
-where recordings lie: read their licences before you use them.
+`split` train; and `natural.csv`, of recordings that nothing is trained on, to see what a model makes of other rooms,
+devices and, but for one repository, voices. Kinds of noise that `tables.py` keeps for tests are left out. This only
+writes down where recordings lie: read their licences before you use them.
 """
 
 from __future__ import annotations

@@ -110,6 +110,9 @@ class HubTrainer(Trainer):
         """As in `Trainer`, which asks only after a step whether it was the last: none follows when all are done."""
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
+        else:
+            # A stream has epochs without end.
+            self.control.should_training_stop = True
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.

@@ -135,7 +135,7 @@ def _with_stored_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
         record = json.loads((Path(values["pairs"]) / PAIRS_RECORD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         record = {}
-    options = record.get("options", {})
+    options = (record.get("options") if isinstance(record, dict) else None) or {}
     return {**values, **{name: options.get(name) for name in _OF_PAIRS}}
 
 

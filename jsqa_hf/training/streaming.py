@@ -89,7 +89,12 @@ def _passes(groups: Sequence[Sequence[str]], seed: int) -> Iterator[dict[str, An
     for number in itertools.count():
         rng = np.random.default_rng([seed, number])
         order = rng.permutation(len(files))
-        yield from _shuffled(_rows(files[index] for index in order), rng)
+        rows = _shuffled(_rows(files[index] for index in order), rng)
+        first = next(rows, None)
+        if first is None:
+            raise ValueError(f"{files[0]} and {len(files) - 1} more files hold no pairs: make some with `jsqa pairs`")
+        yield first
+        yield from rows
 
 
 def _rows(files: Iterable[str]) -> Iterator[dict[str, Any]]:
