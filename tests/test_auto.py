@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -115,9 +117,25 @@ def test_a_saved_pipeline_runs_and_saves_itself_without_the_package(small_checkp
     assert [results["pipeline"], results["saved again"]] == pytest.approx([expected] * 2, abs=1e-5)
 
 
-def test_a_pipeline_that_came_with_its_model_is_saved_with_its_code(small_checkpoint, tmp_path, monkeypatch):
+def forget_foreign_code() -> dict[str, ModuleType]:
+    """Take the code of models out of `sys.modules`, where it would hide that of another cache."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+@pytest.fixture
+def foreign_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cache of its own for code that comes with models."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(tmp_path / "modules")
+    before = forget_foreign_code()
+    yield
+    forget_foreign_code()
+    sys.modules.update(before)
+
+
+@pytest.mark.usefixtures("foreign_code")
+def test_a_pipeline_that_came_with_its_model_is_saved_with_its_code(small_checkpoint, tmp_path):
     pipeline("speech-quality-assessment", model=str(small_checkpoint)).save_pretrained(tmp_path / "first")
     rate = pipeline("speech-quality-assessment", model=str(tmp_path / "first"), trust_remote_code=True)
     assert type(rate) is not SpeechQualityPipeline
