@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numbered_clips
 import numpy as np
 import processed_clips
 import public_recordings
@@ -105,3 +109,25 @@ def test_recordings_become_tables_without_what_is_short_silent_or_held_back(
     assert len({row["speech_id"] for row in read(tmp_path / "public_speech.csv")}) == 2
     monkeypatch.setattr(public_recordings, "SOURCES", (replace(speech, at_most=1),))
     assert len(list(public_recordings.rows_of("speech", tmp_path / "recordings"))) == 1
+
+
+def make_all_but_third() -> Callable[[int], dict[str, Any]]:
+    return lambda number: {"number": number, **({"error": "no"} if number == 2 else {"file": f"clips/{number}.flac"})}
+
+
+def test_clips_that_are_there_are_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    asked: list[int] = []
+
+    def inline(factory: Callable[[], Callable[[int], Any]], todo: list[int], number: int) -> Any:
+        asked.extend(todo)
+        return nullcontext(map(factory(), todo))
+
+    monkeypatch.setattr(numbered_clips, "map_with", inline)
+    for clips, missing in (2, [0, 1]), (4, [2, 3]), (4, [2]):
+        asked.clear()
+        failed = numbered_clips.make_missing(tmp_path, ["file"], make_all_but_third, clips, 1)
+        assert (asked, failed) == (missing, int(2 in missing))
+    assert [row["file"] for row in read(tmp_path / "ratings.csv")] == [f"clips/{n}.flac" for n in (0, 1, 3)]
+    assert "clip 2: no" in capsys.readouterr().err

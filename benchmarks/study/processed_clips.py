@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from growing_table import growing_table, read_rows
 from held_out import SAMPLING_RATE
+from numbered_clips import make_missing
 from numpy.typing import NDArray
-from tqdm import tqdm
-from workers import map_with, require_bench
+from workers import require_bench
 
 from jsqa_hf.data import load_noise, load_speech, parse_source
 from jsqa_hf.jnd import mix_at_snr
@@ -175,21 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make what is missing."""
     (args,) = parse_arguments((ProcessingArguments,), argv)
     require_bench("pyrnnoise", "noisereduce", "pyworld", extra="processed")
-    folder = Path(args.output_dir)
-    (folder / "clips").mkdir(parents=True, exist_ok=True)
-    table = folder / "ratings.csv"
-    rows = read_rows(table)
-    done = {int(Path(row["file"]).stem) for row in rows}
-    todo = [number for number in range(args.clips) if number not in done]
-    with (
-        growing_table(table, COLUMNS, rows) as write,
-        map_with(partial(Processor, args), todo, args.num_proc) as made,
-    ):
-        for row in tqdm(made, total=len(todo)):
-            if "error" in row:
-                print(f"clip {row['number']}: {row['error']}", file=sys.stderr)
-                continue
-            write([row])
+    make_missing(Path(args.output_dir), COLUMNS, partial(Processor, args), args.clips, args.num_proc)
 
 
 if __name__ == "__main__":

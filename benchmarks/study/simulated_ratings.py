@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from growing_table import growing_table, read_rows
+from growing_table import read_rows
 from held_out import SAMPLING_RATE
+from numbered_clips import make_missing
 from numpy.typing import NDArray
-from tqdm import tqdm
-from workers import map_with, require_bench
+from workers import require_bench
 
 from jsqa_hf.data import load_noise, load_rirs, load_speech, parse_source
 from jsqa_hf.jnd import bring_to_level
@@ -184,23 +184,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments((SimulationArguments,), argv)
     require_bench("pesq", "zimtohrli")
     folder = Path(args.output_dir)
-    (folder / "clips").mkdir(parents=True, exist_ok=True)
-    table = folder / "ratings.csv"
-    rows = read_rows(table)
-    done = {int(Path(row["file"]).stem) for row in rows}
-    todo = [number for number in range(args.clips) if number not in done]
-    failed = 0
-    with (
-        growing_table(table, COLUMNS, rows) as write,
-        map_with(partial(Simulator, args), todo, args.num_proc) as made,
-    ):
-        for row in tqdm(made, total=len(todo)):
-            if "error" in row:
-                failed += 1
-                print(f"clip {row['number']}: {row['error']}", file=sys.stderr)
-                continue
-            write([row])
-    print(f"{len(done) + len(todo) - failed} clips, {failed} could not be made")
+    failed = make_missing(folder, COLUMNS, partial(Simulator, args), args.clips, args.num_proc)
+    print(f"{len(read_rows(folder / 'ratings.csv'))} clips, {failed} could not be made")
 
 
 if __name__ == "__main__":

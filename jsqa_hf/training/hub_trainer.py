@@ -26,7 +26,7 @@ from ..modeling_jsqa import JSQAForMOSRegression
 from ..pipeline_jsqa import SpeechQualityPipeline
 from .arguments import resolved_arguments
 from .checkpoints import write_whole
-from .hub import TRAINING_ARGUMENTS_NAME, files_to_push, push_files, refuse_pickles
+from .hub import CARD_NAME, TRAINING_ARGUMENTS_NAME, files_to_push, push_files, refuse_pickles
 from .inner_model import is_kind, saved_as
 from .run_card import summarise_run
 
@@ -162,7 +162,7 @@ class HubTrainer(Trainer):
         summary = summarise_run(self, self.run_arguments, self._predictions, steps, hours, finished)
         values = json.dumps(resolved_arguments([*self.run_arguments, self.args]), indent=2, default=str)
         write_whole(output / TRAINING_ARGUMENTS_NAME, values + "\n")
-        write_whole(output / "README.md", render_run_card(summary))
+        write_whole(output / CARD_NAME, render_run_card(summary))
 
     def publish(self) -> None:
         """Write the card of the ended run, whose model is saved, and push it if `push_to_hub` says so.
