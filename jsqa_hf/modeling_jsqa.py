@@ -461,6 +461,8 @@ class JSQAModel(JSQAPreTrainedModel):
             )
         if attention_mask is None:
             attention_mask = torch.ones_like(input_values, dtype=torch.long)
+        # Half precision can't count the samples of a clip.
+        attention_mask = attention_mask.long()
         starts = 1 if self.training else self.config.averaged_starts
         if starts == 1:
             return self._embed(input_values, attention_mask, return_dict=True, **kwargs)  # type: ignore[no-any-return]
@@ -474,7 +476,7 @@ class JSQAModel(JSQAPreTrainedModel):
 
     def _mean_of_starts(self, outputs: JSQAModelOutput, attention_mask: Tensor, clips: int) -> JSQAModelOutput:
         """Outputs of all clips from one start on, then from the next (starts * clips, ...) → of each clip."""
-        whole_frames = self._frame_counts(attention_mask.sum(-1).long()).view(-1, clips)
+        whole_frames = self._frame_counts(attention_mask.sum(-1)).view(-1, clips)
         # A start that leaves less than a frame tells nothing; that of the clip itself always counts.
         counts = torch.cat([torch.ones_like(whole_frames[:1]), whole_frames[1:].clamp(min=0, max=1)])[..., None]
         embeddings: Tensor = outputs["embeddings"].view(*counts.shape[:2], -1)
@@ -487,7 +489,7 @@ class JSQAModel(JSQAPreTrainedModel):
     @capture_outputs(tie_last_hidden_states=False)
     def _embed(self, input_values: Tensor, attention_mask: Tensor, **kwargs: Any) -> JSQAModelOutput:
         """Clips, with their padding, as one start makes them; see [`forward`]."""
-        lengths = attention_mask.sum(-1).long()
+        lengths = attention_mask.sum(-1)
         input_values = input_values.masked_fill(attention_mask == 0, 0.0)
         features = self._convolve(input_values.to(self.dtype), lengths)
         hidden_states = self.hubert.feature_projection(features)

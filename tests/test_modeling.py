@@ -98,6 +98,18 @@ def test_what_stands_in_the_padding_does_not_matter(norm):
         torch.testing.assert_close(with_nan, model(**pad(batch)).embeddings)
 
 
+@pytest.mark.parametrize("starts", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.bool, torch.uint8, torch.int32])
+def test_a_mask_of_any_type_counts_the_samples(dtype, starts):
+    model = build(averaged_starts=starts)
+    # float16 has no number above 65504.
+    batch = pad(clips(70001, 30001))
+    with torch.no_grad():
+        expected = model(**batch).embeddings
+        got = model(batch["input_values"], attention_mask=batch["attention_mask"].to(dtype)).embeddings
+    torch.testing.assert_close(got, expected, atol=0, rtol=0)
+
+
 def with_statistics(model):
     """Give the batch norm of the positional convolution statistics and a shift, as training would."""
     norm = model.base_model.hubert.encoder.pos_conv_embed.batch_norm
