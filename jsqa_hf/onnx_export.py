@@ -30,7 +30,7 @@ from .onnx_model import OnnxForMOSRegression, load_onnx_model
 __all__ = ["MAXIMUM_DIFFERENCE", "ExportedModel", "export_onnx", "largest_difference"]
 
 MAXIMUM_DIFFERENCE = 1e-4
-"""How far scores and variances of the graph may be from PyTorch's, in units of the rating scale (our choice)."""
+"""How far scores and variances of the graph may be from PyTorch's, see `largest_difference` (our choice)."""
 
 # Inputs of the check: lengths in s (our choice) around those of utterances, and levels from the quantisation noise of
 # 16-bit audio up to full scale.
@@ -124,10 +124,13 @@ def largest_difference(model: JSQAForMOSRegression, other: OnnxForMOSRegression,
             batches of 1 to 4 padded with more noise, which must change nothing.
 
     Returns:
-        In units of the rating scale (variances: squared).
+        As on a scale from 1 to 5, in its units (variances: squared), whatever the model's own scale is: a longer one
+        has larger numbers, and with them larger roundings.
     """
     random = np.random.default_rng(seed)
     shortest = model.jsqa.receptive_field
+    lowest, highest = model.config.mos_score_range
+    unit = (highest - lowest) / 4
     differences = []
     for _ in range(_CHECK_BATCHES):
         longest = math.exp(random.uniform(math.log(shortest), math.log(_CHECK_LONGEST_S * model.config.sampling_rate)))
@@ -137,7 +140,8 @@ def largest_difference(model: JSQAForMOSRegression, other: OnnxForMOSRegression,
         mask = (torch.arange(lengths.max()) < torch.from_numpy(lengths)[:, None]).long()
         with torch.inference_mode():
             expected, got = (each(values, attention_mask=mask, return_dict=True) for each in (model, other))
-        differences += [(got.scores - expected.scores).abs().max(), (got.variances - expected.variances).abs().max()]
+        differences.append((got.scores - expected.scores).abs().max() / unit)
+        differences.append((got.variances - expected.variances).abs().max() / unit**2)
     # NaN counts as the largest.
     return float(torch.stack(differences).max())
 

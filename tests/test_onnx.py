@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,18 @@ def test_the_difference_is_that_of_the_weights(small_model: JSQAForMOSRegression
     other = JSQAForMOSRegression(small_config()).eval()
     graph = load_onnx_model(exported)
     assert largest_difference(small_model, graph) <= MAXIMUM_DIFFERENCE < largest_difference(other, graph)
+
+
+def test_the_difference_is_the_same_on_every_scale() -> None:
+    differences = []
+    for score_range in ((1.0, 5.0), (0.0, 100.0)):
+        torch.manual_seed(0)
+        model = JSQAForMOSRegression(small_config(mos_score_range=score_range)).eval()
+        other: Any = copy.deepcopy(model)
+        other.head.output.bias.data += 0.1
+        differences.append(largest_difference(model, other))
+    assert differences[0] == pytest.approx(differences[1], rel=1e-3)
+    assert differences[0] > MAXIMUM_DIFFERENCE
 
 
 def test_a_graph_does_not_tell_where_it_was_made(exported: Path) -> None:
