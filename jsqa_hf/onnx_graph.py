@@ -49,6 +49,23 @@ class OnnxGraph:
         """Length of the shortest clip that it takes."""
         return int(self.metadata["shortest_samples"])
 
+    def settings(self) -> dict[str, Any]:
+        """The settings of `JSQAConfig` that its metadata hold; they count, whatever lies beside the graph.
+
+        Raises:
+            ValueError: one is missing, or can't be read.
+        """
+        try:
+            lowest, highest = self.metadata["mos_score_range"].split(",")
+            return {
+                "sampling_rate": int(self.metadata["sampling_rate"]),
+                "mos_output_names": self.metadata["mos_output_names"].split(","),
+                "mos_score_range": [float(lowest), float(highest)],
+                "mos_panel_std": float(self.metadata["mos_panel_std"]),
+            }
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{self.path}: lacks metadata that `jsqa export` writes; export it again") from error
+
     def run(self, input_values: NDArray[np.float32], attention_mask: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """Rate clips, those of a quantised graph one by one, so that no score depends on the batch.
 

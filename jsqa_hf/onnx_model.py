@@ -24,7 +24,8 @@ def load_onnx_model(
     """Load what `jsqa_hf.onnx_export.export_onnx` wrote.
 
     Args:
-        model: the folder, or the path of the graph, with `config.json` beside it.
+        model: the folder, or the path of the graph, with `config.json` beside it; where the graph's metadata tell
+            otherwise, they count.
         threads: number of threads within an operation; None takes as many as PyTorch does.
         providers: execution providers of ONNX Runtime by name, in order of preference; None runs on the CPU.
 
@@ -36,7 +37,8 @@ def load_onnx_model(
         ValueError: the graph can't be loaded, or isn't one of JSQA.
     """
     graph = open_graph(model, torch.get_num_threads() if threads is None else threads, providers)
-    config = JSQAConfig.from_pretrained(graph.path.parent)
+    # An export of another model into the same folder has replaced the file.
+    config = JSQAConfig.from_pretrained(graph.path.parent, **graph.settings())
     return OnnxForMOSRegression(config, graph).eval()
 
 

@@ -32,14 +32,9 @@ class OnnxRater(WindowRater):
     def __init__(self, graph: OnnxGraph, cores: int) -> None:
         self.graph = graph
         self._cores = cores
-        try:
-            self.sampling_rate = int(graph.metadata["sampling_rate"])
-            self.output_names = graph.metadata["mos_output_names"].split(",")
-            lowest, highest = graph.metadata["mos_score_range"].split(",")
-            self.score_range = float(lowest), float(highest)
-            self.panel_std = float(graph.metadata["mos_panel_std"])
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{graph.path}: lacks metadata that `jsqa export` writes; export it again") from error
+        settings = graph.settings()
+        self.sampling_rate, self.output_names = settings["sampling_rate"], settings["mos_output_names"]
+        self.score_range, self.panel_std = tuple(settings["mos_score_range"]), settings["mos_panel_std"]
         if "mos" not in self.output_names:
             raise ValueError(
                 f"none of the model's outputs {self.output_names} is named 'mos'; name the overall quality so in "

@@ -145,6 +145,18 @@ def test_pipeline_scores_files(
     assert result.scores == pytest.approx(expected, abs=1e-4)
 
 
+def test_each_of_several_graphs_in_a_folder_keeps_its_scale(exported: Path, tmp_path: Path) -> None:
+    """`config.json` is of the one that was exported last."""
+    settings_of_other = {"mos_output_names": ["noisiness", "mos"], "mos_score_range": (0, 100), "mos_panel_std": 0.3}
+    small_config(**settings_of_other).to_json_file(tmp_path / "config.json")
+    shutil.copy(exported / "model.onnx", tmp_path / "first.onnx")
+    rate = load_pipeline(tmp_path / "first.onnx", "cpu")
+    config: Any = rate.model.config
+    assert rate.output_names == config.mos_output_names == ["mos"] and config.num_labels == 1
+    assert list(rate.score_range) == list(config.mos_score_range) == [1.0, 5.0]
+    assert rate.panel_std == config.mos_panel_std == 0.0
+
+
 def test_saved_again_it_loads_again(exported: Path, tmp_path: Path) -> None:
     model = load_onnx_model(exported)
     JSQAFeatureExtractor().save_pretrained(tmp_path / "copy")
