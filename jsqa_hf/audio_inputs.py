@@ -48,6 +48,12 @@ def open_input(inputs: Any, default_rate: int) -> Iterator[AudioStream]:
     elif isinstance(inputs, bytes | bytearray | memoryview):
         with open_audio(bytes(inputs)) as stream:
             yield stream
+    elif hasattr(inputs, "read"):
+        content = inputs.read()
+        if not isinstance(content, bytes):
+            raise TypeError(f"an open file must give bytes, as with mode 'rb', but gives {type(content).__name__}")
+        with open_audio(content) as stream:
+            yield stream
     elif hasattr(inputs, "get_all_samples"):
         decoded = inputs.get_all_samples()
         yield _stream_of_array(_as_array(decoded.data), decoded.sample_rate)
@@ -55,8 +61,8 @@ def open_input(inputs: Any, default_rate: int) -> Iterator[AudioStream]:
         yield _stream_of_array(_as_array(inputs), default_rate)
     else:
         raise TypeError(
-            f"an input must be a path, bytes, an array, a tensor, an AudioDecoder, or a dict with 'array' and "
-            f"'sampling_rate', but is {type(inputs).__name__}"
+            f"an input must be a path, bytes, an open file, an array, a tensor, an AudioDecoder, or a dict with "
+            f"'array' and 'sampling_rate', but is {type(inputs).__name__}"
         )
 
 
@@ -65,6 +71,9 @@ def is_collection(inputs: Any) -> bool:
     if isinstance(inputs, str | bytes | bytearray | memoryview | dict | np.ndarray | AudioStream):
         return False
     if hasattr(inputs, "get_all_samples") or _is_tensor(inputs) or _is_torch_dataset(inputs):
+        return False
+    # An open file is an iterator, too, of what it takes for lines.
+    if hasattr(inputs, "read"):
         return False
     return isinstance(inputs, Iterable)
 

@@ -88,7 +88,7 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
             inputs: one of these, or a list, generator or dataset column of them:
 
                 - path of an audio or video file (`str` or `PathLike`), or an `http(s)://` address, which is fetched;
-                - content of such a file (`bytes`);
+                - content of such a file (`bytes`), or the file opened in binary mode, which is read to its end;
                 - array or tensor (time,) or (channels, time), full scale 1, **at the model's sampling rate** (16 kHz):
                   nothing in it tells its rate;
                 - `{"array": ..., "sampling_rate": ...}` (or `"raw"`) for arrays at any rate;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import http.server
+import io
 import json
 import math
 import os
@@ -132,6 +133,8 @@ INPUTS: dict[str, Callable[[Path], Any]] = {
     "path": lambda path: str(path),
     "pathlib": lambda path: path,
     "bytes": lambda path: path.read_bytes(),
+    "file in memory": lambda path: io.BytesIO(path.read_bytes()),
+    "open file": lambda path: path.open("rb"),
     "array": lambda path: clip(1.0),
     "array of one channel": lambda path: clip(1.0)[None],
     "array of two channels, time first": lambda path: np.stack([clip(1.0)] * 2, axis=1),
@@ -293,6 +296,7 @@ def test_errors_of_a_file_name_it(rate: SpeechQualityPipeline, tmp_path: Path, n
         ({"array": clip(1.0), "sampling_rate": 0}, ValueError, "sampling_rate"),
         (np.zeros((2, 3, 4)), ValueError, "give several as a list"),
         (np.float32(1.0), TypeError, "float32"),
+        (io.StringIO("RIFF"), TypeError, "mode 'rb'"),
         (np.array("text"), ValueError, "shape"),
         (np.zeros(0), ValueError, "empty"),
         (b"", ValueError, "is empty"),
