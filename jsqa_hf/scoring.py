@@ -20,6 +20,7 @@ from . import (
     SpeechQualityPipeline,
 )
 from .audio_files import AUDIO_EXTENSIONS, NothingFound, find_audio_files
+from .audio_inputs import is_collection
 from .onnx_graph import is_onnx_model
 from .onnx_model import OnnxForMOSRegression, load_onnx_model
 from .score_engine import FileScore, make_engine, rate_paths
@@ -250,13 +251,20 @@ class SpeechScorer:
 
         Raises:
             KeyError: there is no such column.
+            TypeError: this is a single row, as `map` gives without `batched=True`.
         """
         if self.column not in batch:
             raise KeyError(
                 f"there is no column {self.column!r} among {sorted(batch)}; name it in SpeechScorer(column=)"
             )
+        column = batch[self.column]
+        # What could be iterated of a single input is no input: the letters of a path, the keys of a dict.
+        if not is_collection(column) and not hasattr(column, "__array__"):
+            raise TypeError(
+                f"the column {self.column!r} holds a single input, not those of a batch: map(scorer, batched=True)"
+            )
         engine = make_engine(self.pipeline, self.batch_size, self.num_workers, self.parameters)
-        rated = list(engine.run((str(row), value) for row, value in enumerate(batch[self.column])))
+        rated = list(engine.run((str(row), value) for row, value in enumerate(column)))
         names = [f"{name}{end}" for name in mos_first(self.pipeline.output_names) for end in ("", "_low", "_high")]
         return {
             **{name: [result.scores.get(name, math.nan) for result in rated] for name in names},

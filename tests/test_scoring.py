@@ -428,6 +428,22 @@ def test_a_column_is_scored_with_map(
     assert "is not audio" in scored[5]["error"]
 
 
+@pytest.mark.parametrize(
+    "single", ["rec/a.wav", Path("a.wav"), b"RIFF", {"array": np.zeros(800), "sampling_rate": SAMPLING_RATE}, None]
+)
+def test_a_single_row_is_not_taken_for_a_batch(rate: SpeechQualityPipeline, single: Any) -> None:
+    with pytest.raises(TypeError, match="batched=True"):
+        SpeechScorer("audio", rate)({"audio": single})
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_column_in_another_format_is_a_batch(rate: SpeechQualityPipeline, kind: str) -> None:
+    clips = np.stack([noise(0.3, seed).astype(np.float32) for seed in range(3)])
+    dataset = Dataset.from_dict({"audio": clips}).with_format(kind)
+    scored = dataset.map(SpeechScorer("audio", rate), batched=True)
+    assert scored["mos"][:] == pytest.approx([rate(clip)["mos"] for clip in clips], abs=1e-4)
+
+
 def test_a_scorer_has_the_same_fingerprint_for_the_same_model_only(small_checkpoint: Path) -> None:
     first, same = (
         SpeechScorer(model=small_checkpoint, device="cpu"),
