@@ -718,6 +718,11 @@ class JSQAForMOSRegression(JSQAPreTrainedModel):
         self.frozen_base = False
         self.post_init()
 
+    @property
+    def shortest_samples(self) -> int:
+        """Length of the shortest clip that it takes; shorter ones are padded to it."""
+        return self.jsqa.receptive_field
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """As in transformers; the saved code also loads by `AutoModelForAudioClassification`.
 

@@ -57,6 +57,11 @@ class OnnxForMOSRegression(JSQAForMOSRegression):
         self.graph = graph
 
     @property
+    def shortest_samples(self) -> int:
+        """Length of the shortest clip that the graph takes."""
+        return self.graph.shortest_samples
+
+    @property
     def device(self) -> torch.device:
         """Where inputs are wanted; whatever providers run the graph."""
         return torch.device("cpu")

@@ -51,8 +51,10 @@ class OnnxRater(WindowRater):
 
     def extract(self, samples: NDArray[Any], sampling_rate: int) -> Mapping[str, NDArray[Any]]:
         """See `WindowRater`."""
-        values = prepare_clip(samples, sampling_rate, self.sampling_rate, torchaudio=False)[None]
-        return {"input_values": values, "attention_mask": np.ones(values.shape, np.int64)}
+        values = prepare_clip(samples, sampling_rate, self.sampling_rate, torchaudio=False)
+        padding = (0, max(0, self.graph.shortest_samples - len(values)))
+        mask = np.ones(len(values), np.int64)
+        return {"input_values": np.pad(values, padding)[None], "attention_mask": np.pad(mask, padding)[None]}
 
     def rate_windows(self, windows: Sequence[Mapping[str, Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         """See `WindowRater`."""

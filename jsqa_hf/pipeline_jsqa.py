@@ -141,7 +141,9 @@ class SpeechQualityPipeline(WindowRater, ChunkPipeline):  # type: ignore[misc]
 
     def extract(self, samples: NDArray[Any], sampling_rate: int) -> Mapping[str, torch.Tensor]:
         """See `WindowRater`."""
-        return self.feature_extractor(samples, sampling_rate=sampling_rate, return_tensors="pt")
+        shortest: Any = self.model.shortest_samples
+        padding = {"padding": "max_length", "max_length": shortest}
+        return self.feature_extractor(samples, sampling_rate=sampling_rate, return_tensors="pt", **padding)
 
     def rate_windows(self, windows: Sequence[Mapping[str, Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         """See `WindowRater`."""

@@ -82,7 +82,10 @@ class WindowRater(ABC):
 
     @abstractmethod
     def extract(self, samples: NDArray[Any], sampling_rate: int) -> Mapping[str, Any]:
-        """Make what goes into the model (`MODEL_INPUTS`, of shape (1, samples)) of mono samples, (time,)."""
+        """Make what goes into the model (`MODEL_INPUTS`, of shape (1, samples)) of mono samples, (time,).
+
+        Less than the model takes is padded, so that it is rated as it is in a batch with longer ones.
+        """
 
     @abstractmethod
     def rate_windows(self, windows: Sequence[Mapping[str, Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -192,7 +195,7 @@ class WindowRater(ABC):
             **features,
             "purpose": window.purpose,
             "start_s": window.start_s,
-            "duration_s": values.shape[-1] / self.sampling_rate,
+            "duration_s": window.end_s - window.start_s,
             "cells": window.cells,
             "activity": window.activity,
             "speech_s": window.speech_s,

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,14 @@ def test_scores_are_those_of_the_pipeline(rater: OnnxRater, pipeline: SpeechQual
             assert (ours.file, ours.error, ours.duration_s) == (theirs.file, None, theirs.duration_s)
             assert list(ours.scores) == list(theirs.scores)
             assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+
+
+def test_a_clip_shorter_than_a_frame_is_padded_to_one(rater: OnnxRater) -> None:
+    metadata = {**rater.graph.metadata, "shortest_samples": "1600"}
+    inputs = OnnxRater(replace(rater.graph, metadata=metadata), 1).extract(np.full(1200, 0.1), SAMPLING_RATE)
+    assert inputs["input_values"].shape == inputs["attention_mask"].shape == (1, 1600)
+    assert np.array_equal(inputs["attention_mask"][0], np.arange(1600) < 1200)
+    assert not inputs["input_values"][0, 1200:].any()
 
 
 def test_long_audio_and_curves_are_those_of_the_pipeline(

@@ -200,6 +200,20 @@ def test_a_score_depends_on_nothing_but_the_file(
         assert result.scores == pytest.approx(alone[index % len(files)], abs=1e-4)
 
 
+def test_a_file_shorter_than_a_frame_is_rated_alone_as_in_a_batch(files: list[Path]) -> None:
+    hubert = {"conv_dim": (8,), "conv_kernel": (1600,), "conv_stride": (640,)}
+    model = JSQAForMOSRegression(small_config(hubert=hubert)).eval()
+    # 60 ms, where a frame sees 100 ms.
+    both = [files[2], files[4]]
+    alone, together = (
+        [result.scores for result in score_files(both, load_pipeline(model, "cpu"), batch_size=size, num_workers=1)]
+        for size in (1, 2)
+    )
+    assert alone[0] == pytest.approx(together[0], abs=1e-4)
+    assert alone[1] == pytest.approx(together[1], abs=1e-4)
+    assert alone[0] and alone[1]
+
+
 def test_batches_are_of_similar_length(rate: SpeechQualityPipeline, files: list[Path], tmp_path: Path) -> None:
     for index in range(16):
         soundfile.write(tmp_path / f"{index}.wav", noise(0.3 if index % 2 else 1.5, index), SAMPLING_RATE)
