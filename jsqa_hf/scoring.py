@@ -233,7 +233,8 @@ class SpeechScorer:
             model = load_onnx_model(described)
         else:
             model = JSQAForMOSRegression(JSQAConfig.from_dict(described))
-            model.load_state_dict(weights)
+            # In the number formats of the weights, not those of a new model.
+            model.load_state_dict(weights, assign=True)
         device, defaults = state.pop("_device"), state.pop("_defaults")
         self.pipeline = SpeechQualityPipeline(model=model, feature_extractor=extractor, device=device, **defaults)
         vars(self).update(state)

@@ -472,6 +472,14 @@ def test_a_scorer_has_the_same_fingerprint_for_the_same_model_only(small_checkpo
     assert Hasher.hash(first) != Hasher.hash(copy)
 
 
+def test_a_scorer_keeps_its_number_format_in_other_processes(small_checkpoint: Path) -> None:
+    scorer = SpeechScorer("audio", load_pipeline(small_checkpoint, "cpu", "bfloat16"))
+    copy = pickle.loads(pickle.dumps(scorer))
+    clip = {"audio": [noise(1.0)]}
+    assert copy.pipeline.model.dtype == torch.bfloat16
+    assert copy(clip) == scorer(clip)
+
+
 def test_a_column_that_is_not_there_is_named(rate: SpeechQualityPipeline) -> None:
     with pytest.raises(KeyError, match="no column 'audio' among .'sound'."):
         SpeechScorer("audio", rate)({"sound": []})
