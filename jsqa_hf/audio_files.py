@@ -44,7 +44,7 @@ def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str |
     Args:
         inputs: any mix of
 
-            - files, which are given as they are, whatever their extension;
+            - files, which are given as they are, whatever their extension, and so are `http(s)://` addresses;
             - folders, which are searched with all folders below them (through symbolic links too, but each folder
               once) for `AUDIO_EXTENSIONS`, in alphabetical order and without hidden files;
             - patterns with `*`, `?`, `[...]` and `**` (any folders below). Of what a pattern matches, files with
@@ -57,7 +57,10 @@ def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str |
     """
     for given in inputs:
         source = os.fspath(given)
-        if source == "-":
+        if source.startswith(("http://", "https://")):
+            # Before patterns: many have a `?`.
+            yield source
+        elif source == "-":
             lines = find_audio_files(_lines_of_stdin())
             yield from _or_nothing(lines, source, "standard input holds no paths")
         elif os.path.isdir(source):

@@ -127,8 +127,8 @@ def _fetch(address: str) -> bytes:
 
     try:
         return httpx.get(address, follow_redirects=True).raise_for_status().content
-    except httpx.HTTPError as error:
-        raise ValueError(f"{address}: can't be fetched ({error})") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise AudioDecodingError(f"can't be fetched ({error})", address) from error
 
 
 def _as_array(samples: Any) -> np.ndarray:

@@ -88,6 +88,15 @@ def test_a_folder_gives_the_audio_files_below_it_in_order(tree: Path) -> None:
     assert list(find_audio_files([str(tree)])) == [str(tree / name) for name in names]
 
 
+def test_addresses_are_given_as_they_are_and_their_errors_name_them_once(rate: SpeechQualityPipeline) -> None:
+    # Nobody listens at the port 1, and the second is no address.
+    addresses = ["http://127.0.0.1:1/a.wav?token=1", "http://[::1"]
+    results = list(score_files(find_audio_files(addresses), rate))
+    assert [result.file for result in results] == addresses
+    for result in results:
+        assert result.error is not None and result.error.startswith("can't be fetched (")
+
+
 def test_files_are_given_as_they_are_even_if_they_do_not_exist(tree: Path) -> None:
     given = ["notes.txt", ".hidden.wav", "missing.wav", "./b.wav"]
     assert list(find_audio_files(given)) == given
