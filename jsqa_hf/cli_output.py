@@ -62,8 +62,10 @@ def _check_output(where: str, path: str, new_folder: bool) -> None:
         raise UsageError(f"{where}: give the name of a file")
     if os.path.splitext(path)[1].lower() in AUDIO_EXTENSIONS:
         raise UsageError(f"{where} is the name of an audio file, which would be overwritten")
-    if os.path.isdir(path) or not (new_folder or os.path.isdir(os.path.dirname(path) or ".")):
-        raise UsageError(f"{where}: no file can be written there")
+    if os.path.isdir(path):
+        raise UsageError(f"{where}: no file can be written there, as it is a folder")
+    if not (new_folder or os.path.isdir(os.path.dirname(path) or ".")):
+        raise UsageError(f"{where}: no file can be written there, as its folder does not exist")
 
 
 @contextmanager
