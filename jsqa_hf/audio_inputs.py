@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .audio import AudioDecodingError, AudioStream, open_audio
+from .waveforms import as_array
 
 __all__ = ["is_collection", "open_input", "whole_rate"]
 
@@ -56,9 +57,9 @@ def open_input(inputs: Any, default_rate: int) -> Iterator[AudioStream]:
             yield stream
     elif hasattr(inputs, "get_all_samples"):
         decoded = inputs.get_all_samples()
-        yield _stream_of_array(_as_array(decoded.data), decoded.sample_rate)
+        yield _stream_of_array(as_array(decoded.data), decoded.sample_rate)
     elif isinstance(inputs, np.ndarray) or _is_tensor(inputs):
-        yield _stream_of_array(_as_array(inputs), default_rate)
+        yield _stream_of_array(as_array(inputs), default_rate)
     else:
         raise TypeError(
             f"an input must be a path, bytes, an open file, an array, a tensor, an AudioDecoder, or a dict with "
@@ -97,10 +98,10 @@ def _open_dict(inputs: dict[str, Any], default_rate: int) -> Iterator[AudioStrea
         if inputs.get(key) is not None:
             if inputs.get("sampling_rate") is None:
                 raise ValueError(f"the dict with {key!r} lacks 'sampling_rate': give the rate of the audio in Hz")
-            yield _stream_of_array(_as_array(inputs[key]), inputs["sampling_rate"], name)
+            yield _stream_of_array(as_array(inputs[key]), inputs["sampling_rate"], name)
             return
     if inputs.get("bytes") is not None:
-        with _open_bytes(inputs["bytes"], name) as stream:
+        with _open_bytes(bytes(inputs["bytes"]), name) as stream:
             yield stream
     elif name:
         with open_input(name, default_rate) as stream:
@@ -129,17 +130,6 @@ def _fetch(address: str) -> bytes:
         return httpx.get(address, follow_redirects=True).raise_for_status().content
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise AudioDecodingError(f"can't be fetched ({error})", address) from error
-
-
-def _as_array(samples: Any) -> np.ndarray:
-    """Numbers of any kind as an array; lists carry no type, so they are taken as full scale 1, not as integer PCM."""
-    if _is_tensor(samples):
-        samples = samples.detach().cpu()
-        # NumPy has no bfloat16.
-        return (samples.float() if samples.dtype.is_floating_point and samples.itemsize == 2 else samples).numpy()
-    if isinstance(samples, list | tuple):
-        return np.asarray(samples, dtype=np.float32)
-    return np.asarray(samples)
 
 
 def _is_tensor(value: Any) -> bool:

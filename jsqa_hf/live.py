@@ -79,8 +79,9 @@ class LiveScorer:
         """Take the next samples.
 
         Args:
-            chunk: (time,) or (channels, time) of any length, floats of full scale 1 or PCM of type uint8, int16 or
-                int32. What comes as (time, channels), as from sounddevice, is to be passed as `chunk.T`.
+            chunk: array or tensor (time,) or (channels, time) of any length, floats of full scale 1 or PCM of type
+                uint8, int16 or int32. What comes as (time, channels), as from sounddevice, is to be passed as
+                `chunk.T`.
 
         Returns:
             The steps of quality over time that are complete with them, as in `SpeechQualityPipeline.__call__`.

@@ -8,7 +8,15 @@ import numpy as np
 
 from .resampling import resample
 
-__all__ = ["MAXIMUM_CHANNELS", "MAXIMUM_PEAK", "MINIMUM_DURATION_S", "pcm_to_float", "prepare_clip", "to_mono"]
+__all__ = [
+    "MAXIMUM_CHANNELS",
+    "MAXIMUM_PEAK",
+    "MINIMUM_DURATION_S",
+    "as_array",
+    "pcm_to_float",
+    "prepare_clip",
+    "to_mono",
+]
 
 # Below two frames of HuBERT there is nothing to pool; 50 ms is also shorter than any speech sound worth rating.
 MINIMUM_DURATION_S = 0.05
@@ -16,6 +24,24 @@ MINIMUM_DURATION_S = 0.05
 MAXIMUM_CHANNELS = 8
 # Float audio may overshoot full scale a little; a peak like this is integer PCM that nobody divided by 32768.
 MAXIMUM_PEAK = 8.0
+
+
+def as_array(samples: Any) -> np.ndarray:
+    """An array, tensor or nested list as an array; lists carry no type, so they are taken as full scale 1, not as PCM.
+
+    Raises:
+        ValueError: a list holds something else than numbers, or lists of several lengths.
+    """
+    if hasattr(samples, "detach"):
+        samples = samples.detach().cpu()
+        # NumPy has no bfloat16.
+        return (samples.float() if samples.is_floating_point() and samples.dtype.itemsize == 2 else samples).numpy()
+    if not isinstance(samples, list | tuple):
+        return np.asarray(samples)
+    try:
+        return np.asarray(samples, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("a list of samples must hold numbers, or for each channel a list of as many") from error
 
 
 def pcm_to_float(array: np.ndarray) -> np.ndarray:
@@ -43,15 +69,7 @@ def to_mono(samples: Any) -> np.ndarray:
     Raises:
         ValueError: for another type or shape, more than 8 channels, no samples, NaN or Inf, or a peak above 8.
     """
-    if hasattr(samples, "detach"):
-        samples = samples.detach().cpu()
-        if samples.is_floating_point() and samples.dtype.itemsize == 2:
-            # NumPy has no bfloat16.
-            samples = samples.float()
-    if hasattr(samples, "__array__"):
-        array = pcm_to_float(np.asarray(samples))
-    else:
-        array = np.asarray(samples, dtype=np.float64)
+    array = pcm_to_float(as_array(samples))
     if array.size == 0:
         raise ValueError("the clip is empty: it has no samples")
     if array.ndim not in (1, 2):

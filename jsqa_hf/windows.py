@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .recent_values import RecentValues
 from .speech_activity import Activity, SpeechActivity
 from .streaming_resampler import StreamingResampler
-from .waveforms import MAXIMUM_CHANNELS, MAXIMUM_PEAK, pcm_to_float, to_mono
+from .waveforms import MAXIMUM_CHANNELS, MAXIMUM_PEAK, as_array, pcm_to_float, to_mono
 
 __all__ = ["CURVE_WINDOW_S", "Window", "Windower", "mix_to_mono"]
 
@@ -67,7 +67,8 @@ def mix_to_mono(samples: Any, first_frame: int = 0, sampling_rate: int = 1) -> N
     """Mix a stretch of audio to mono and check it.
 
     Args:
-        samples: (time,) or (channels, time), floats of full scale 1 or PCM of type uint8, int16 or int32.
+        samples: (time,) or (channels, time) array, tensor or list, floats of full scale 1 or PCM of type uint8, int16
+            or int32.
         first_frame: which sample of the whole audio the first one is, for messages.
         sampling_rate: in Hz, for messages.
 
@@ -77,17 +78,17 @@ def mix_to_mono(samples: Any, first_frame: int = 0, sampling_rate: int = 1) -> N
     Raises:
         ValueError: another type or shape, more than 8 channels, NaN or Inf, or a peak above 8.
     """
-    array = pcm_to_float(np.asarray(samples))
+    array = pcm_to_float(as_array(samples))
     if array.ndim not in (1, 2):
         raise ValueError(f"audio is (time,) or (channels, time), but has shape {array.shape}")
+    if array.ndim == 2 and array.shape[0] > MAXIMUM_CHANNELS:
+        raise ValueError(f"{array.shape[0]} channels are too many (at most {MAXIMUM_CHANNELS})")
+    if array.size == 0:
+        return np.zeros(0, np.float32)
     if array.ndim == 2:
-        if array.shape[0] > MAXIMUM_CHANNELS:
-            raise ValueError(f"{array.shape[0]} channels are too many (at most {MAXIMUM_CHANNELS})")
         # Infinities of both signs are found below.
         with np.errstate(invalid="ignore"):
             array = array.mean(axis=0, dtype=np.float64)
-    if array.size == 0:
-        return np.zeros(0, np.float32)
     try:
         return to_mono(array)
     except ValueError as error:

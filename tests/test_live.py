@@ -112,6 +112,24 @@ def test_a_bad_chunk_is_refused_and_the_stream_goes_on(
     assert live.finish() == untouched.finish()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_tensors_are_taken_as_arrays(rate: SpeechQualityPipeline, dtype: torch.dtype) -> None:
+    samples = torch.from_numpy(call(1.0)).to(dtype)
+    of_tensors, of_arrays = (LiveScorer(rate, sampling_rate=SAMPLING_RATE) for _ in range(2))
+    of_tensors.feed(samples.requires_grad_())
+    of_arrays.feed(samples.detach().float().numpy())
+    assert of_tensors.finish() == of_arrays.finish()
+
+
+def test_a_chunk_without_samples_changes_nothing(rate: SpeechQualityPipeline) -> None:
+    live, untouched = (LiveScorer(rate, sampling_rate=SAMPLING_RATE) for _ in range(2))
+    for nothing in (np.zeros((0, 1024)), np.zeros((2, 0)), np.zeros(0)):
+        assert live.feed(nothing) == []
+    for scorer in (live, untouched):
+        scorer.feed(call(1.0))
+    assert live.finish() == untouched.finish()
+
+
 def test_what_cannot_be_rated_is_refused_at_the_end(rate: SpeechQualityPipeline) -> None:
     for samples, message in ((np.zeros(SAMPLING_RATE), "digital silence"), (np.ones(10), "at least 50 ms")):
         live = LiveScorer(rate, sampling_rate=SAMPLING_RATE)

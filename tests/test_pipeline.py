@@ -143,6 +143,7 @@ INPUTS: dict[str, Callable[[Path], Any]] = {
     "dict with raw": lambda path: {"raw": torch.from_numpy(clip(1.0)), "sampling_rate": SAMPLING_RATE},
     "dict with a list": lambda path: {"array": clip(1.0).tolist(), "sampling_rate": SAMPLING_RATE},
     "dict with bytes": lambda path: {"bytes": path.read_bytes(), "path": "elsewhere.wav"},
+    "dict with a bytearray": lambda path: {"bytes": bytearray(path.read_bytes()), "path": None},
     "dict with path": lambda path: {"bytes": None, "path": str(path)},
     "decoder": lambda path: Decoder(),
 }
@@ -299,6 +300,9 @@ def test_errors_of_a_file_name_it(rate: SpeechQualityPipeline, tmp_path: Path, n
         (io.StringIO("RIFF"), TypeError, "mode 'rb'"),
         (np.array("text"), ValueError, "shape"),
         (np.zeros(0), ValueError, "empty"),
+        (np.zeros((2, 0)), ValueError, "the clip is empty"),
+        (np.zeros((0, 2)), ValueError, "the clip is empty"),
+        ({"array": [[0.1, 0.2], [0.3]], "sampling_rate": 16000}, ValueError, "for each channel a list of as many"),
         (b"", ValueError, "is empty"),
     ],
 )
