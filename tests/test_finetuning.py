@@ -450,6 +450,19 @@ def test_early_stopping_keeps_the_best_model(script: ModuleType, corpus: Path, t
         script.main(arguments(corpus, tmp_path / "other", "--early_stopping_patience=1"))
 
 
+def test_a_run_that_was_stopped_early_goes_on_for_more_patience_only(
+    script: ModuleType, corpus: Path, tmp_path: Path
+) -> None:
+    stopping = ["--eval_strategy=steps", "--eval_steps=1", "--save_steps=1", "--save_strategy=steps"]
+    extra = [*stopping, "--learning_rate=0.5", "--max_steps=12"]
+    metrics = [
+        script.main(arguments(corpus, tmp_path / "run", *extra, f"--early_stopping_patience={patience}"))
+        for patience in (1, 1, 99)
+    ]
+    assert metrics[0]["train_steps"] == metrics[1]["train_steps"] < metrics[2]["train_steps"] == 12
+    assert metrics[0]["eval_rmse"] == metrics[1]["eval_rmse"]
+
+
 def test_early_stopping_goes_by_the_first_output_or_by_the_loss(script: ModuleType, tmp_path: Path) -> None:
     def chosen(*extra: str, **options: Any) -> tuple[str, bool]:
         options = {"ratings": ["a.csv", "b.csv"], "early_stopping_patience": 3, **options}

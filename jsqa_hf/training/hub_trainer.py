@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo, HfApi
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.trainer_utils import EvalLoopOutput, HubStrategy, default_compute_objective
 from transformers.utils import logging
@@ -108,11 +108,28 @@ class HubTrainer(Trainer):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """As in `Trainer`, which asks only after a step whether it was the last: none follows when all are done."""
-        if self.state.global_step < self.state.max_steps:
+        if self.state.global_step < self.state.max_steps and not self._out_of_patience():
             super()._run_epoch(*args, **kwargs)
         else:
             # A stream has epochs without end.
             self.control.should_training_stop = True
+
+    def _early_stopping(self) -> list[EarlyStoppingCallback]:
+        return [each for each in self.callback_handler.callbacks if isinstance(each, EarlyStoppingCallback)]
+
+    def _out_of_patience(self) -> bool:
+        """Whether early stopping has ended the run, maybe before it was started again."""
+        callbacks = self._early_stopping()
+        return any(each.early_stopping_patience_counter >= each.early_stopping_patience for each in callbacks)
+
+    def _load_callback_state(self) -> None:
+        """As in `Trainer`, but with the patience that is asked for now: more than before lets a run go on."""
+        states: Any = self.state.stateful_callbacks
+        for callback in self._early_stopping():
+            stored = states.get(type(callback).__name__)
+            if isinstance(stored, dict):
+                stored["args"] = callback.state()["args"]
+        super()._load_callback_state()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.
