@@ -100,7 +100,7 @@ def test_the_interval_of_a_rating_is_that_of_students_t() -> None:
     votes = np.random.default_rng(1).integers(1, 6, 12)
     low, high = stats.ttest_1samp(votes, 0).confidence_interval(0.95)
     assert metrics.rating_ci95(votes.std(ddof=1), 12) == pytest.approx((high - low) / 2)
-    assert np.isnan(metrics.rating_ci95([0.5, np.nan, 0.5], [1, 8, np.nan])).all()
+    assert np.isnan(metrics.rating_ci95([0.5, np.nan, 0.5, -1], [1, 8, np.nan, 8])).all()
 
 
 def test_the_interval_of_a_condition_comes_from_all_its_votes() -> None:
@@ -117,6 +117,9 @@ def test_the_interval_of_a_condition_comes_from_all_its_votes() -> None:
     assert means.ci95 == pytest.approx([(high - low) / 2])
     low, high = stats.ttest_1samp([3.0, 4.0, 5.0], 0).confidence_interval(0.95)
     assert means.predicted_ci95 == pytest.approx([(high - low) / 2])
+    # -1 stands for one that isn't known.
+    two = np.array([3.0, 4.0])
+    assert np.isnan(condition_means(["b", "b"], two, two, std=np.array([0.5, -1.0]), n_votes=np.array([5, 8])).ci95)
 
 
 def test_means_per_condition_keep_the_order_and_count_clips_alike() -> None:

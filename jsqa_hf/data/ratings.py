@@ -90,8 +90,8 @@ def ratings_dataset(
 
     Raises:
         FileNotFoundError: If clips are missing.
-        ValueError: If a rating is no number or outside the scale, a number of votes is not whole, a clip is listed
-            twice in one `corpus` or can't be decoded, or no row is left.
+        ValueError: If a rating is no number or outside the scale, a deviation is negative, a number of votes is not
+            whole, a clip is listed twice in one `corpus` or can't be decoded, or no row is left.
     """
     others = _other_quantities(rows, score_range, rated)
     rows = [{**row, **{name: values[index] for name, values in others.items()}} for index, row in enumerate(rows)]
@@ -314,6 +314,8 @@ def _rating(
     ratings = [rating for rating in given if rating is not None]
     mean = statistics.fmean(ratings or votes) if ratings or votes else None
     std = _number(row.get(f"{name}_std"), f"{name}_std", row["file"], None)
+    if std is not None and std < 0:
+        raise ValueError(f"{name}_std of {row['file']} is {std:g}, below 0; leave it empty where it isn't known")
     sample = votes or ratings
     if std is None and len(sample) > 1:
         std = statistics.stdev(sample)

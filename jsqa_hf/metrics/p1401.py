@@ -41,9 +41,9 @@ def rating_ci95(std: ArrayLike, n_votes: ArrayLike) -> Floats:
         n_votes: number of votes, of the same shape.
 
     Returns:
-        Array of that shape; NaN where either is NaN or there are fewer than 2 votes.
+        Array of that shape; NaN where either is NaN, a deviation is negative or there are fewer than 2 votes.
     """
-    deviation, votes = np.asarray(std, dtype=float), np.asarray(n_votes, dtype=float)
+    deviation, votes = _not_negative(std), np.asarray(n_votes, dtype=float)
     votes = np.where(votes >= 2, votes, np.nan)
     return stats.t.ppf(0.975, votes - 1) * deviation / np.sqrt(votes)
 
@@ -148,7 +148,8 @@ def condition_means(
         if used[clip] and not pandas.isna(name):
             members.setdefault(name, []).append(clip)
     nothing = np.full(len(predicted), np.nan)
-    deviations, votes = (nothing if values is None else np.asarray(values, float) for values in (std, n_votes))
+    deviations = nothing if std is None else _not_negative(std)
+    votes = nothing if n_votes is None else np.asarray(n_votes, float)
     n_clips = np.array([len(clips) for clips in members.values()], dtype=int)
     spreads = np.array([np.std(predicted[clips], ddof=1) if len(clips) > 1 else np.nan for clips in members.values()])
     return Conditions(
@@ -160,6 +161,12 @@ def condition_means(
         predicted_ci95=rating_ci95(spreads, n_clips),
         n_clips=n_clips,
     )
+
+
+def _not_negative(std: ArrayLike) -> Floats:
+    """Deviations, NaN for -1 and the like, which stand for one that isn't known."""
+    values = np.asarray(std, dtype=float)
+    return np.where(values >= 0, values, np.nan)
 
 
 def _pooled_ci95(rated: Floats, std: Floats, n_votes: Floats) -> float:

@@ -54,6 +54,14 @@ def test_a_rating_without_a_vote_is_refused_and_none_without_a_vote_is_not(tmp_p
         load_mos("csv", path)
 
 
+def test_a_negative_deviation_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,3,-1", "b.wav,2,0", header="file,mos,mos_std")
+    with pytest.raises(ValueError, match="mos_std of a.wav is -1, below 0; leave it empty where it isn't known"):
+        load_mos("csv", path)
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        assert load_mos("csv", path, on_error="skip")["mos_std"][:] == [0.0]
+
+
 def test_votes_outside_the_scale_are_found(tmp_path: Path) -> None:
     path = table(tmp_path, "a.wav,3,6", header="file,one,two")
     with pytest.raises(ValueError, match="a vote of a.wav is 6"):
