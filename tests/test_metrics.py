@@ -227,6 +227,32 @@ def test_clips_without_prediction_are_left_out_and_infinities_refused_by_every_m
     assert calibration == interval_calibration(predicted, variances[:30], rated)
 
 
+def test_columns_of_tables_and_lists_count_by_place_and_not_by_label() -> None:
+    predicted, rated = ratings(60)
+    table = pandas.DataFrame(
+        {"condition": np.arange(60) % 20, "predicted": predicted, "rated": rated, "std": 0.8, "n_votes": 8}
+    )
+    # Shuffled, and with labels that are missing.
+    table = table.sample(frac=1, random_state=0).iloc[:57]
+    columns = [table[name] for name in table]
+
+    def figures(condition, predicted, rated, std, n_votes):  # type: ignore[no-untyped-def]
+        return (
+            condition_means(condition, predicted, rated, std, n_votes),
+            metric_intervals(predicted, rated, metrics.rating_ci95(std, n_votes), condition, resamples=100),
+            metrics.mos_metrics(predicted, rated),
+            p1401_metrics(predicted, rated, metrics.rating_ci95(std, n_votes)),
+            pair_ranking_accuracy(predicted, rated, condition),
+            monotonicity_violations(predicted, rated, condition),
+            interval_calibration(predicted, n_votes, rated),
+        )
+
+    expected = figures(*(column.to_numpy() for column in columns))
+    assert expected[1]
+    np.testing.assert_equal(figures(*columns), expected)
+    np.testing.assert_equal(figures(*(column.tolist() for column in columns)), expected)
+
+
 def test_the_impossible_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         p1401_metrics([1.0, math.nan], [1.0, 2.0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ def metric_intervals(
     predictions: ArrayLike,
     references: ArrayLike,
     ci95: ArrayLike | None = None,
-    groups: Sequence[Any] | None = None,
+    groups: Iterable[Any] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -156,5 +156,7 @@ def metric_intervals(
         del metrics["n"]
         return {**metrics, "rmse_star": rmse_star(predicted[units] - rated[units], widths[units])}
 
-    of_used = None if groups is None else [groups[unit] for unit in used.tolist()]
+    # In a list, since a pandas Series would be indexed by its labels.
+    names = None if groups is None else list(groups)
+    of_used = None if names is None else [names[unit] for unit in used.tolist()]
     return bootstrap_intervals(figures, len(used), of_used, resamples=resamples, seed=seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,11 +123,11 @@ def pcc_interval(pcc: float, n: int, confidence: float = 0.95) -> tuple[float, f
 
 
 def condition_means(
-    conditions: Sequence[Any] | NDArray[Any],
-    predicted: Floats,
-    rated: Floats,
-    std: Floats | None = None,
-    n_votes: Floats | None = None,
+    conditions: Iterable[Any],
+    predicted: ArrayLike,
+    rated: ArrayLike,
+    std: ArrayLike | None = None,
+    n_votes: ArrayLike | None = None,
 ) -> Conditions:
     """Means over the clips of each condition, with the intervals of the ratings from all votes on the condition.
 
@@ -142,6 +142,7 @@ def condition_means(
     Returns:
         One value of each kind per condition that any clip is left of.
     """
+    predicted, rated = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
     used = ~np.isnan(predicted) & ~np.isnan(rated)
     members: dict[Any, list[int]] = {}
     for clip, name in enumerate(conditions):
