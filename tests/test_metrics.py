@@ -96,6 +96,25 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert all(925 <= count <= 975 for count in held.values()), held
 
 
+def test_rmse_star_after_a_mapping_is_right_where_only_some_have_intervals() -> None:
+    rng = np.random.default_rng(0)
+    squares = []
+    for _ in range(300):
+        rated = rng.uniform(1, 5, 30)
+        # With intervals of no width, RMSE* is the RMSE.
+        result = p1401_metrics(rated + rng.normal(0, 0.3, 30), rated, np.where(np.arange(30) < 4, 0.0, np.nan))
+        squares.append(
+            [
+                result[f"{name}{order}"] ** 2
+                for order in ("_first_order", "_third_order")
+                for name in ("rmse", "rmse_star")
+            ]
+        )
+    all_first, some_first, all_third, some_third = np.sqrt(np.mean(squares, axis=0))
+    assert some_first == pytest.approx(all_first, rel=0.05)
+    assert some_third == pytest.approx(all_third, rel=0.05)
+
+
 def test_the_interval_of_a_rating_is_that_of_students_t() -> None:
     votes = np.random.default_rng(1).integers(1, 6, 12)
     low, high = stats.ttest_1samp(votes, 0).confidence_interval(0.95)

@@ -48,14 +48,14 @@ def rating_ci95(std: ArrayLike, n_votes: ArrayLike) -> Floats:
     return stats.t.ppf(0.975, votes - 1) * deviation / np.sqrt(votes)
 
 
-def rmse(errors: ArrayLike, mapping_coefficients: int = 0) -> float:
+def rmse(errors: ArrayLike, mapping_coefficients: float = 0) -> float:
     """Root mean square of errors, with the degrees of freedom that a mapping leaves.
 
     Args:
         errors: (units,) predicted minus rated, after the mapping.
         mapping_coefficients: of the mapping that was fitted to the same ratings: 2 of the first and 4 of the third
-            order. 0 without mapping divides by the number of units, as published results do, and not by one less, as
-            P.1401 has it.
+            order, or their share in a part of these units. 0 without mapping divides by the number of units, as
+            published results do, and not by one less, as P.1401 has it.
 
     Returns:
         In units of the scale; NaN where there are no more units than coefficients.
@@ -69,8 +69,9 @@ def rmse_star(errors: ArrayLike, ci95: ArrayLike, mapping_coefficients: int = 0)
     """RMSE*: only what of an error exceeds the 95 % interval of the rating counts.
 
     Args:
-        errors: (units,) predicted minus rated, after the mapping.
-        ci95: (units,) half widths of the intervals; units with NaN are left out.
+        errors: (units,) predicted minus rated, after the mapping, of all units that it was fitted to.
+        ci95: (units,) half widths of the intervals; units with NaN are left out, and with them their share of the
+            degrees of freedom that the mapping takes.
         mapping_coefficients: see [`rmse`].
 
     Returns:
@@ -78,7 +79,8 @@ def rmse_star(errors: ArrayLike, ci95: ArrayLike, mapping_coefficients: int = 0)
     """
     values, widths = np.asarray(errors, dtype=float), np.asarray(ci95, dtype=float)
     known = ~np.isnan(widths)
-    return rmse(np.maximum(np.abs(values[known]) - widths[known], 0.0), mapping_coefficients)
+    share = known.sum() / max(1, len(known))
+    return rmse(np.maximum(np.abs(values[known]) - widths[known], 0.0), mapping_coefficients * share)
 
 
 def rmse_interval(
