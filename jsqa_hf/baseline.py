@@ -17,7 +17,6 @@ from scipy import stats
 
 from .groups import mean_interval
 from .score_formats import FILE_FORMATS
-from .score_tables import read_scores
 
 __all__ = ["Baseline", "BaselineComparison", "compare_with_baseline", "read_baseline", "write_baseline"]
 
@@ -172,20 +171,24 @@ def read_baseline(
     """Read a baseline.
 
     Args:
-        path: what `write_baseline` wrote, or results of `jsqa score` (`.csv`, `.jsonl` or `.parquet`). In results,
-            files are named as they were given there; the folder in front of the names of this run is taken off.
+        path: what `write_baseline` wrote, or results of `jsqa score` (`.csv`, `.jsonl` or `.parquet`), of which the
+            columns `file` and `mos` are needed. In results, files are named as they were given there; the folder in
+            front of the names of this run is taken off.
         names: files of this run, relative to its folder.
         folder: of this run, which tells what was meant where results hold files of these names in several folders.
 
     Raises:
-        ValueError: it is neither, holds no scores or one that is not finite, or does not tell which of several
-            folders is that of this run.
+        ValueError: it is neither, holds no scores, one that is not finite or a file twice, or does not tell which of
+            several folders is that of this run.
         OSError: the file can't be read.
     """
     path = Path(path)
     format_name = path.suffix.lower().removeprefix(".")
     if format_name in FILE_FORMATS:
-        scored = {result.file: result.scores.get("mos") for result in read_scores(path, format_name)}
+        # Here, as it brings all of jsqa report, which a gate seldom needs.
+        from .report import read_results
+
+        scored = {result.file: result.scores.get("mos") for result in read_results(path).files}
         mos = {PurePath(file).as_posix(): value for file, value in scored.items() if value is not None}
         where = None if folder is None else PurePath(os.path.abspath(folder)).as_posix()
         try:

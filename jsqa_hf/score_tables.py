@@ -44,7 +44,7 @@ def read_scores(path: str | os.PathLike[str], format_name: str) -> Iterator[File
                 raise ValueError("has more or fewer cells than there are columns")
             yield _file_score(row)
             read += 1
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: row {read + 1} is damaged; mend or remove it") from error
 
 
@@ -61,7 +61,7 @@ def read_rows(path: str | os.PathLike[str], format_name: str) -> Iterator[tuple[
         it. What JSON lines hold need not be a dict.
 
     Raises:
-        ValueError: a line is not JSON; the message names the file and the line.
+        ValueError: a line is neither CSV nor JSON, or the file not Parquet; the message names the file and the line.
         OSError: the file can't be read.
     """
     if format_name == "parquet":
@@ -72,8 +72,11 @@ def read_rows(path: str | os.PathLike[str], format_name: str) -> Iterator[tuple[
         texts = chain([next(decoded, "").removeprefix("\ufeff")], decoded)
         if format_name == "csv":
             reader = csv.DictReader(texts)
-            for row in reader:
-                yield reader.line_num, row
+            try:
+                for row in reader:
+                    yield reader.line_num, row
+            except csv.Error as error:
+                raise ValueError(f"{os.fspath(path)}, line {reader.line_num}: is not CSV ({error})") from error
             return
         for number, text in enumerate(texts, start=1):
             if text.strip():
@@ -137,9 +140,12 @@ def _file_score(row: dict[str, Any]) -> FileScore:
 def _parquet_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as table:
-        for group in table.iter_batches(_GROUP_ROWS):
-            yield from group.to_pylist()
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            for group in table.iter_batches(_GROUP_ROWS):
+                yield from group.to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{os.fspath(path)}: is not Parquet ({error})") from error
 
 
 def _write_parquet(path: Path, results: Iterable[FileScore], names: Sequence[str], curve: bool) -> None:

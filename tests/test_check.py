@@ -234,10 +234,27 @@ def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no scores"):
         read_baseline(tmp_path / "b.json", [])
     write_baseline(tmp_path / "b.json", {"a.wav": 3.0, "b.wav": float("nan")}, "abc")
-    (tmp_path / "b.csv").write_text("file,mos,mos_low,mos_high,duration_s,error\nb.wav,nan,3,4,1,\n")
-    for name in ("b.json", "b.csv"):
-        with pytest.raises(ValueError, match=rf"{name}: the score of b\.wav is nan"):
-            read_baseline(tmp_path / name, [])
+    with pytest.raises(ValueError, match=r"b\.json: the score of b\.wav is nan"):
+        read_baseline(tmp_path / "b.json", [])
+    for content, complaint in (
+        ("file,mos,mos_low,mos_high,duration_s,error\nb.wav,nan,3,4,1,\n", "line 2: mos is 'nan', not a number"),
+        ("file;mos\na.wav;3\n", r"line 2: the column 'file' is missing among \['file;mos'\]"),
+        ("file,mos,error\na.wav,3\n", "line 2: has fewer cells"),
+        ("file,mos\na.wav,3\na.wav,1\n", "line 3: a.wav is there twice"),
+    ):
+        (tmp_path / "b.csv").write_text(content)
+        with pytest.raises(ValueError, match=rf"b\.csv, {complaint}"):
+            read_baseline(tmp_path / "b.csv", [])
+    (tmp_path / "b.parquet").write_text("text")
+    with pytest.raises(ValueError, match=r"b\.parquet: is not Parquet"):
+        read_baseline(tmp_path / "b.parquet", [])
+
+
+def test_of_a_table_of_scores_file_and_mos_are_enough_and_its_own_columns_are_left_alone(tmp_path: Path) -> None:
+    table = tmp_path / "s.csv"
+    for content in ("file,mos\na.wav,3\n", "file,system,mos,error\na.wav,codec,3,\nb.wav,codec,,is empty\n"):
+        table.write_text(content)
+        assert read_baseline(table, ["a.wav"]) == Baseline({"a.wav": 3.0})
 
 
 # What is written.

@@ -103,6 +103,8 @@ def test_curves_in_results_are_taken_over(tmp_path: Path, format_name: str) -> N
         ('file,mos\na,"3,5"\n', "line 2: mos is '3,5', not a number"),
         ("file,mos\na,nan\n", "line 2: mos is 'nan', not a number"),
         ("file,mos\na,3,4\n", "line 2: has more cells"),
+        ("file,mos,error\na,3\n", "line 2: has fewer cells"),
+        ("file,mos\na,3\rb,4", "line 1: is not CSV (new-line character"),
         ("file,mos\na,3\na,4\n", "line 3: a is there twice"),
     ],
 )

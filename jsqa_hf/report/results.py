@@ -70,7 +70,8 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
 def _rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows that have what is needed, each with its place for messages."""
     suffix = os.path.splitext(name)[1].lower()
-    for line, row in read_rows(name, suffix[1:] if suffix in (".jsonl", ".parquet") else "csv"):
+    format_name = suffix[1:] if suffix in (".jsonl", ".parquet") else "csv"
+    for line, row in read_rows(name, format_name):
         place = f"{name}, line {line}"
         if not isinstance(row, dict):
             raise ValueError(f"{place}: must be an object with the keys 'file' and 'mos'")
@@ -84,6 +85,8 @@ def _rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             )
         if None in row:
             raise ValueError(f"{place}: has more cells than the first line has columns")
+        if format_name == "csv" and None in row.values():
+            raise ValueError(f"{place}: has fewer cells than the first line has columns")
         yield place, row
 
 
