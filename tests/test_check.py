@@ -241,6 +241,7 @@ def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path) -> None:
         ("file;mos\na.wav;3\n", r"line 2: the column 'file' is missing among \['file;mos'\]"),
         ("file,mos,error\na.wav,3\n", "line 2: has fewer cells"),
         ("file,mos\na.wav,3\na.wav,1\n", "line 3: a.wav is there twice"),
+        ("file,mos\na.wav,3\n./a.wav,1\n", "line 3: ./a.wav is there twice"),
     ):
         (tmp_path / "b.csv").write_text(content)
         with pytest.raises(ValueError, match=rf"b\.csv, {complaint}"):

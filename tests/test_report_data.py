@@ -106,6 +106,7 @@ def test_curves_in_results_are_taken_over(tmp_path: Path, format_name: str) -> N
         ("file,mos,error\na,3\n", "line 2: has fewer cells"),
         ("file,mos\na,3\rb,4", "line 1: is not CSV (new-line character"),
         ("file,mos\na,3\na,4\n", "line 3: a is there twice"),
+        ("file,mos\na,3\n./a,4\n", "line 3: ./a is there twice"),
     ],
 )
 def test_wrong_results_are_refused_by_name_and_line(tmp_path: Path, content: str, complaint: str) -> None:

@@ -41,17 +41,20 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
         The results, with paths that start with `root`.
 
     Raises:
-        ValueError: a column is missing, or a number or a step of a curve can't be read; the message names the file,
-            the line and the mend.
+        ValueError: a column is missing, a file is there twice, or a number or a step of a curve can't be read; the
+            message names the file, the line and the mend.
         OSError: the file can't be read.
     """
     name = os.fspath(path)
     files: list[FileScore] = []
     metadata: dict[str, dict[str, str]] = {}
+    # a.wav and ./a.wav are one file.
+    seen: set[Path] = set()
     for place, row in _rows(name):
         file = _locate(_text(row["file"]), root)
-        if file in metadata:
+        if Path(file) in seen:
             raise ValueError(f"{place}: {file} is there twice; keep one row for every file")
+        seen.add(Path(file))
         scores = _scores(row, place)
         error = _text(row.get("error")) or None
         if "mos" not in scores:
