@@ -86,15 +86,15 @@ def compare_with_baseline(
     Args:
         mos: scores of this run by file, None for a file that couldn't be rated.
         baseline: the other run.
-        max_drop: in MOS, 0 or more.
+        max_drop: in MOS, 0 or more, finite.
         alpha: level of significance, in (0, 1).
         seed: of the random signs.
 
     Raises:
         ValueError: no file is in both, or a parameter is out of range.
     """
-    if not max_drop >= 0:
-        raise ValueError(f"`max_drop` must not be below 0, but is {max_drop}")
+    if not 0 <= max_drop < math.inf:
+        raise ValueError(f"`max_drop` must not be below 0, and be finite, but is {max_drop}")
     if not 0 < alpha < 1:
         raise ValueError(f"`alpha` must lie between 0 and 1, such as 0.05, but is {alpha}")
     # Baselines are stored with 4 decimals: an equal run is to have no differences.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -96,8 +97,8 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         raise UsageError("--max-drop and --alpha are about a --baseline, which isn't given")
     if arguments.group_by and arguments.fail_under is None:
         raise UsageError("--group-by is about --fail-under, which isn't given")
-    if arguments.max_drop is not None and not arguments.max_drop >= 0:
-        raise UsageError(f"--max-drop must not be below 0, but is {arguments.max_drop}")
+    if arguments.max_drop is not None and not 0 <= arguments.max_drop < math.inf:
+        raise UsageError(f"--max-drop must not be below 0, and be finite, but is {arguments.max_drop}")
     if arguments.alpha is not None and not 0 < arguments.alpha < 1:
         raise UsageError(f"--alpha must lie between 0 and 1, such as 0.05, but is {arguments.alpha}")
     stored = arguments.save_baseline or ""

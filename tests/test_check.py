@@ -157,8 +157,9 @@ def test_files_are_matched_by_name_and_others_are_listed() -> None:
     assert result.missing == ["gone"]
     with pytest.raises(ValueError, match="no file of this run is in the baseline"):
         compare_with_baseline({"new": 1.0}, baseline, max_drop=0, alpha=0.05)
-    with pytest.raises(ValueError, match="`max_drop` must not be below 0"):
-        compare_with_baseline({"a": 1.0}, baseline, max_drop=-1, alpha=0.05)
+    for drop in (-1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"`max_drop` must not be below 0, and be finite, but is {drop}"):
+            compare_with_baseline({"a": 1.0}, baseline, max_drop=drop, alpha=0.05)
     with pytest.raises(ValueError, match="`alpha` must lie between 0 and 1"):
         compare_with_baseline({"a": 1.0}, baseline, max_drop=0, alpha=1)
 
@@ -470,6 +471,7 @@ def test_a_bad_file_fails_the_gate_with_its_reason(
         (["--baseline", "missing.json"], "missing.json: No such file"),
         (["--baseline", "out/a.wav"], "neither a baseline"),
         (["--baseline", "missing.json", "--alpha", "2"], "--alpha must lie between 0 and 1"),
+        (["--baseline", "missing.json", "--max-drop", "inf"], "--max-drop must not be below 0, and be finite, but is"),
         (["--junit", "nowhere/r.xml"], "no file can be written there"),
         (["--baseline", "b.json", "--json", "./b.json"], "--json ./b.json is one of the inputs"),
         (["--baseline", "b.json", "--junit", "b.json"], "--junit b.json is one of the inputs"),
