@@ -82,6 +82,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """Rate the clips, compare, print and save; returns the exit code."""
     if arguments.resamples != 0 and arguments.resamples < LEAST_RESAMPLES:
         raise UsageError(f"--resamples must be 0 or at least {LEAST_RESAMPLES}, but is {arguments.resamples}")
+    if arguments.seed < 0:
+        raise UsageError(f"--seed must be 0 or more, but is {arguments.seed}")
     outputs = {"--json": arguments.json, "--plot": _plot_path(arguments), "--predictions": arguments.predictions}
     sources = [arguments.data, arguments.data.partition(":")[2]]
     folders = {os.path.realpath(source) for source in sources if source}

@@ -286,6 +286,7 @@ def test_another_scale_is_mapped_to_that_of_the_model(
         (["--by", "weather"], "no column 'weather'"),
         (["--resamples", "-1"], "--resamples must be 0 or at least 100"),
         (["--resamples", "1"], "--resamples must be 0 or at least 100"),
+        (["--seed", "-1"], "--seed must be 0 or more, but is -1"),
         (["--score-range", "5", "1"], "lowest and the highest"),
         (["--score-range", "0", "inf"], "lowest and the highest value, not [0.0, inf]"),
         (["--score-range", "0", "2"], "outside the scale 0 to 2"),
