@@ -111,7 +111,9 @@ def rated_clips(
         raise ValueError(f"{predicted.shape} predictions do not fit {rated.shape} ratings: give one of each per clip")
     used = ~np.isnan(predicted) & ~np.isnan(rated)
     if used.sum() < 2:
-        raise ValueError(f"{used.sum()} clips have a rating and a prediction, but {needed_by} needs at least 2")
+        raise ValueError(
+            f"{used.sum()} clips, or conditions, have a rating and a prediction, but {needed_by} needs at least 2"
+        )
     predicted, rated = predicted[used], rated[used]
     for name, values in (("predictions", predicted), ("ratings", rated)):
         if infinite := np.count_nonzero(np.isinf(values)):

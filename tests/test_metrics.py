@@ -419,6 +419,8 @@ def test_the_evaluate_module_averages_conditions(module: evaluate.EvaluationModu
     expected = condition_metrics(means)
     np.testing.assert_equal(computed, expected)
     assert computed["n"] == 12
+    with pytest.raises(ValueError, match="1 clips, or conditions, have a rating and a prediction"):
+        module.compute(predictions=predicted, references=rated, conditions=["c"] * 60)
     with pytest.raises(ValueError, match="5 conditions for 60 clips: give one of each per clip"):
         module.compute(predictions=predicted, references=rated, conditions=names[:5])
     with pytest.raises(ValueError, match="59 mos_std for 60 clips: give one of each per clip"):
