@@ -41,8 +41,9 @@ def add_compare_parser(subparsers: Any) -> None:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="file, folder, pattern, or - for paths on standard input"
     )
-    parser.add_argument("--matrix", action="store_true", help="the matrix also for two files")
-    parser.add_argument(
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument("--matrix", action="store_true", help="the matrix also for two files")
+    tables.add_argument(
         "--group-by", choices=("folder",), help="find the files that don't sound like the others of their folder"
     )
     parser.add_argument(

@@ -412,6 +412,9 @@ def test_wrong_usage_is_told(
 ) -> None:
     assert run("x", "--format", "text") == 2
     assert "csv, json" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run("x/0.wav", "x/1.wav", "--matrix", "--group-by", "folder")
+    assert "argument --group-by: not allowed with argument --matrix" in capsys.readouterr().err
     assert run("x/0.wav", "x/1.wav", "--output", "./x/1.wav") == 2
     assert "is the name of an audio file" in capsys.readouterr().err
     assert run("x/0.wav", "x/1.wav", "--model", str(small_checkpoint)) == 2
