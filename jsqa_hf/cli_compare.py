@@ -125,9 +125,11 @@ def _compare_many(arguments: argparse.Namespace, comparer: Comparer, format_name
         complain(f"{printable(file)}: {printable(reason)}")
     if not projected.files:
         return EXIT_SOME_FAILED
+    if arguments.group_by:
+        # Before a file that is there is emptied.
+        groups = find_outliers(projected, comparer, [folder_of(file) for file in projected.files])
     with open_output(arguments.output, format_name) as stream:
         if arguments.group_by:
-            groups = find_outliers(projected, comparer, [folder_of(file) for file in projected.files])
             write_groups(format_name, stream, groups, projected.errors)
         else:
             largest = float(comparer.scale.jnds[-1])

@@ -290,10 +290,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
-    """Write JSON, with null for what is not a finite number, which JSON does not have."""
+    """Write JSON, with null for what is not a finite number, which JSON does not have.
+
+    Bytes of file names that aren't UTF-8 come back from it as `os.fsdecode` gave them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_finite(content), indent=2, ensure_ascii=False, sort_keys=sort_keys)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _finite(content: Any) -> Any:

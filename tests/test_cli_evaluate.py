@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -167,6 +168,12 @@ def test_json_has_null_for_what_is_not_a_number(tmp_path: Path) -> None:
         "b": [1.5, None],
         "c": ["ü", None],
     }
+
+
+def test_json_takes_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.csv")
+    write_json(tmp_path / "x.json", {odd: odd})
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {odd: odd}
 
 
 @pytest.fixture

@@ -407,6 +407,18 @@ def test_groups_name_the_odd_file(run: Compare, folder: Path, capsys: pytest.Cap
     assert [row["file"] for row in result["files"] if row["is_outlier"]] == ["x/odd.wav"]
 
 
+def test_results_that_are_there_stay_until_there_are_new_ones(
+    run: Compare, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jsqa_hf.jnd_matrix.find_outliers", interrupted)
+    (folder / "out.csv").write_text("keep")
+    assert run("x", "--group-by", "folder", "--output", "out.csv") == 130
+    assert (folder / "out.csv").read_text() == "keep"
+
+
 def test_wrong_usage_is_told(
     run: Compare, folder: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
