@@ -290,13 +290,15 @@ def test_another_scale_is_mapped_to_that_of_the_model(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--by", "weather"], "no column 'weather'"),
+        (["--by", "weather"], "no column 'weather' to group residuals by; there are file, mos, "),
+        (["--by", "audio"], "no column 'audio' to group residuals by; there are file, mos, "),
         (["--resamples", "-1"], "--resamples must be 0 or at least 100"),
         (["--resamples", "1"], "--resamples must be 0 or at least 100"),
         (["--seed", "-1"], "--seed must be 0 or more, but is -1"),
         (["--score-range", "5", "1"], "lowest and the highest"),
         (["--score-range", "0", "inf"], "lowest and the highest value, not [0.0, inf]"),
         (["--score-range", "0", "2"], "outside the scale 0 to 2"),
+        (["--score-range", "0", "2"], "give the scale of these ratings (score_range; --score-range of jsqa evaluate"),
         (["--split", "test"], "no splits"),
         (["--outputs", "mos", "noisiness"], "one column of ratings for each"),
         (["--outputs", "score"], "score"),

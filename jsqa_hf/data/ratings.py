@@ -52,6 +52,7 @@ _FEATURES: dict[str, Any] = {
 }
 STANDARD_COLUMNS = tuple(_FEATURES)
 _NAMES_IN_MESSAGE = 3
+_OUTSIDE = "outside the scale"
 _REPEATED = (
     "; rows of single votes need the column vote or listener, several listening tests the column corpus, and corpora "
     "such as NISQA are read by name (nisqa:PATH)"
@@ -141,7 +142,7 @@ def with_labels(
     labels = [[math.nan if value is None else float(value) for value in row] for row in zip(*columns, strict=True)]
     low, high = score_range or (-math.inf, math.inf)
     problems = {
-        index: f"{name} of {dataset[index]['file']} is {value:g}, outside the scale {low:g} to {high:g}"
+        index: f"{name} of {dataset[index]['file']} is {value:g}, {_OUTSIDE} {low:g} to {high:g}"
         for index, row in enumerate(labels)
         for name, value in zip(outputs, row, strict=True)
         if value < low or value > high
@@ -244,10 +245,12 @@ def _leave_out(problems: Sequence[str], rows: int, what: str, on_error: OnError)
     message = f"{what}: {len(problems)} of {rows} rows have ratings that can't be used"
     listed = "; ".join(problems[:_NAMES_IN_MESSAGE])
     if on_error == "raise" or len(problems) == rows:
-        raise ValueError(
-            f"{message}: {listed}; correct them, or give the scale of these ratings (score_range; --score_ranges of "
+        scale = (
+            ", or give the scale of these ratings (score_range; --score-range of jsqa evaluate, --score_ranges of "
             "finetune_mos.py)"
         )
+        mend = f"correct them{scale if any(_OUTSIDE in problem for problem in problems) else ''}"
+        raise ValueError(f"{message}: {listed}; {mend}")
     warnings.warn(f"{message} and are left out: {listed}", stacklevel=3)
 
 
@@ -347,7 +350,7 @@ def _number(value: Any, name: str, file: str, score_range: tuple[float, float] |
         return None
     if score_range is not None and not score_range[0] <= number <= score_range[1]:
         low, high = score_range
-        raise ValueError(f"{name} of {file} is {number:g}, outside the scale {low:g} to {high:g}")
+        raise ValueError(f"{name} of {file} is {number:g}, {_OUTSIDE} {low:g} to {high:g}")
     if math.isinf(number):
         raise ValueError(f"{name} of {file} is {number:g}, which is not finite")
     return number

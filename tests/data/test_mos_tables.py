@@ -253,7 +253,11 @@ def test_reverberation_columns_have_one_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("file,score\na.wav,3\n", {}, r"ratings\.csv lacks the column\(s\) mos; it has file, score; rename them"),
+        (
+            "file,score\na.wav,3\n",
+            {},
+            r"ratings\.csv lacks the column\(s\) mos; it has file, score; rename them, or .* --outputs of jsqa",
+        ),
         ("clip,mos\na.wav,3\n", {}, r"ratings\.csv lacks the column\(s\) file"),
         ("file,mos\na.wav,3\n", {"columns": {"mos": "score"}}, r"lacks the column\(s\) score"),
         ("file,mos\na.wav,3\n", {"columns": {"naturalness": "mos"}}, r"no standard column\(s\) naturalness"),

@@ -50,7 +50,7 @@ def test_a_rating_without_a_vote_is_refused_and_none_without_a_vote_is_not(tmp_p
     path = table(tmp_path, "a.wav,3,4", "b.wav,,0", header="file,mos,n_votes")
     assert load_mos("csv", path)["n_votes"][:] == [4, 0]
     path = table(tmp_path, "a.wav,3,0", "b.wav,2,4", header="file,mos,n_votes")
-    with pytest.raises(ValueError, match="n_votes of a.wav is 0, and a rating needs at least one vote"):
+    with pytest.raises(ValueError, match="n_votes of a.wav is 0, and a rating needs at least one vote; correct them$"):
         load_mos("csv", path)
 
 

@@ -18,6 +18,10 @@ _JSON_LINES = (".jsonl", ".ndjson")
 _TCD_VOIP = ["Filename", "ConditionID"]
 # One row per vote instead of one per clip.
 _VOTE = "vote"
+_OTHER_NAMES = (
+    "; rename them, or tell their names: of ratings with --outputs of jsqa evaluate, of all with "
+    "columns={'file': ..., 'mos': ...} in Python"
+)
 # Columns about the room, by the names that tables give them (ISO 3382-1 quantities; T60 and RT60 mean the same).
 _REVERBERATION_COLUMNS = {
     "t60": ("t60", "rt60", "t60_s", "rt60_s"),
@@ -192,7 +196,7 @@ def _standard_names(header: list[str], columns: Columns) -> dict[str, str | list
     if not {*DIMENSIONS, "votes", _VOTE} & set(names):
         missing.append("mos")
     if missing:
-        hint = "" if columns else "; rename them, or tell their names with columns={'file': ..., 'mos': ...} in Python"
+        hint = "" if columns else _OTHER_NAMES
         what = "has no standard column(s)" if unknown else "lacks the column(s)"
         raise ValueError(f"{what} {', '.join(missing)}; it has {', '.join(header)}{hint}")
     return names
