@@ -53,9 +53,9 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def parsed(data: Path, *, quick: bool = False) -> list[tuple[str, object]]:
+def parsed(data: Path, **options: Any) -> list[tuple[str, Any]]:
     """Scripts with their arguments, as they would read them."""
-    steps = reproduce_claim.plan(reproduce_claim.ReproductionArguments(str(data), "out", [7, 8], 2, quick))
+    steps = reproduce_claim.plan(reproduce_claim.ReproductionArguments(str(data), "out", [7, 8], 2, **options))
     return [(script, parse_arguments((ARGUMENTS[script],), words)[0]) for script, words in steps]
 
 
@@ -72,6 +72,21 @@ def test_the_settings_are_those_of_the_figures_that_are_kept(data: Path):
     made = [(one.clips, one.seed, one.speech_split, one.split) for script, one in steps if script.startswith("sim")]
     assert made == [(1900, 0, "train", "train"), (300, 1, "test", "test")]
     assert (args.results, args.trial, args.seeds) == (Path("out", "results"), False, [7, 8])
+
+
+def test_the_claim_is_made_at_every_rate_from_scratch_with_one_stage_1(data: Path):
+    steps = parsed(data, stage1_steps=3200, scratch_learning_rate=[2e-3, 5e-4])
+    assert [script for script, _ in steps] == [*SCRIPTS, "claim"]
+    (_, first), (_, second) = steps[-2:]
+    assert first.pretrained is None
+    assert second.pretrained == [f"{first.output_dir}/stage1/{seed}" for seed in first.seeds]
+    assert first.output_dir != second.output_dir and first.results != second.results
+    for name, args in (("", first), ("_same_rate", second)):
+        kept = report_of(f"claim_longer_pretraining{name}")["settings"]
+        same = ("learning_rate", "scratch_learning_rate", "stage1_steps", "steps", "fit_head", "parts")
+        assert {option: getattr(args, option) for option in same} == {option: kept[option] for option in same}
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "reproduce_claim.py --stage1_steps 3200 --scratch_learning_rate 2e-3 5e-4`" in page
 
 
 def test_every_step_takes_what_those_before_it_make(data: Path):
