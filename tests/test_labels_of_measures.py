@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -57,6 +58,16 @@ def test_utterances_that_are_held_out_are_not_used(words: list[str], tmp_path: P
     assert maker.distorted(0) is not None
     monkeypatch.setattr(degraded_clips, "held_out", lambda speech_id: True)
     assert maker.distorted(0) is None
+
+
+def test_distortions_that_lack_a_module_are_told(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "lc3", None)
+    maker = degraded_clips.Maker(arguments(words, tmp_path / "clips"))
+    assert {"lc3", "level"}.isdisjoint(one.name for one in maker.distortions.distortions)
+    told = capsys.readouterr().err
+    assert "without lc3: " in told and "jsqa_hf[degrade]" in told and "without level" not in told
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import reproduce_claim
 import simulated_ratings
 import tables
 import teacher_ratings
+import workers
 from micro import REPOSITORY, read_table, settings_of
 
 from jsqa_hf.training import parse_arguments
@@ -119,7 +120,7 @@ def test_without_slotest_all_other_parts_are_done(data: Path):
 
 def test_the_steps_are_done_in_their_order(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done: list[str] = []
-    monkeypatch.setattr(reproduce_claim, "require_bench", lambda *modules: None)
+    monkeypatch.setattr(reproduce_claim, "require_bench", lambda *modules, **options: None)
     monkeypatch.setattr(
         reproduce_claim,
         "importlib",
@@ -127,6 +128,16 @@ def test_the_steps_are_done_in_their_order(data: Path, tmp_path: Path, monkeypat
     )
     reproduce_claim.main([f"--data={data}", f"--output_dir={tmp_path}", "--seeds", "7"])
     assert done == SCRIPTS
+
+
+def test_without_a_codec_of_the_claim_nothing_begins(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = {"lc3": None}
+    monkeypatch.setattr(
+        workers, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda it: found.get(it, it)))
+    )
+    with pytest.raises(ImportError, match=r"^lc3 missing: .*\[degrade\]"):
+        reproduce_claim.main([f"--data={data}", f"--output_dir={tmp_path / 'out'}", "--seeds", "7"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_tables_share_no_talker_and_no_kind_of_noise(data: Path, tmp_path: Path):

@@ -1,6 +1,6 @@
 """The claim of the paper with seeds of your own, from recordings to report, in one command.
 
-    pip install -e ".[bench]"
+    pip install -e ".[bench,degrade]"
     python benchmarks/study/reproduce_claim.py --data DATA --output_dir runs/claim --seeds 7 8 --jobs 2
 
 `DATA` is as `tables.py` takes it, which tells where it is from, with impulse responses of rooms in `rir` where they
@@ -98,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Do what is missing."""
     (args,) = parse_arguments((ReproductionArguments,), argv)
     require_bench("pesq", "zimtohrli", "distillmos", "matplotlib")
+    # Without these two codecs the clips would not be those of the claim.
+    require_bench("lc3", "pycodec2", extra="degrade")
     steps = plan(args)
     for number, (script, words) in enumerate(steps, 1):
         print(f"[step {number} of {len(steps)}] {script}", flush=True)

@@ -1,11 +1,11 @@
 """Degraded speech with ratings of full-reference measures, for stage 2 where ratings of listeners are few.
 
-    pip install -e ".[bench]"
+    pip install -e ".[bench,degrade]"
     python benchmarks/study/simulated_ratings.py --speech librispeech:/data/LibriSpeech --noise demand:/data/DEMAND \
         --clips 2000 --output_dir simulated --num_proc 4
 
 Every clip is an excerpt of clean speech under none to three of the registered distortions, over all their ranges; lost
-packets are concealed in some and silent in others.
+packets are concealed in some and silent in others. Those that lack a module or recordings are told and left out.
 PESQ-WB (ITU-T P.862.2) and Zimtohrli compare it with the excerpt. `ratings.csv` has both, and as `mos` their mean;
 they are no listeners, which belongs into the card of any model that is trained on it. Clips are drawn from seed and
 number alone; started again, what is there already stays.
@@ -76,7 +76,9 @@ class Degrader:
             material["talkers"] = load_speech(*parse_source(args.talkers), split=args.speech_split)
         if args.rirs:
             material["rirs"] = load_rirs(*parse_source(args.rirs))
-        chains = make_distortions(args.distortions, material, sampling_rate=SAMPLING_RATE).chains
+        chains, left_out = make_distortions(args.distortions, material, sampling_rate=SAMPLING_RATE)
+        for name, reason in left_out.items():
+            print(f"without {name}: {reason}", file=sys.stderr)
         self.distortions = [one for chain in chains for one in chain if one.name != UNRATED]
         losses = [one for one in self.distortions if isinstance(one, (PacketLoss, BurstLoss))]
         self.distortions += [type(loss)(concealment="none") for loss in losses]
