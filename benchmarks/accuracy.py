@@ -7,7 +7,8 @@
         --enhancement /data/inter-component-phase-speech-enhancement-MUSHRA \
         --simulated simulated_test/mapped.csv    # what isn't part of the repository
 
-Sets (`rated_sets.py`): the rated P.835 clips of talkers that our model never heard; speech of held-out speakers in
+Sets (`rated_sets.py`): the rated P.835 clips of talkers that our model never heard, though it was trained on others in
+the same listening test and conditions, so that errors compare only after a mapping; speech of held-out speakers in
 held-out kinds of noise, where the rank of the SNR stands in for ratings; and on request the same talkers in full band,
 SLOTest, two MUSHRA tests, of neural codecs and of enhanced speech, and simulated clips, whose labels are the mean of
 PESQ and DistillMOS, which are left out there; whoever learned from these is flattered. Other measures may have been

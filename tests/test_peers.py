@@ -147,6 +147,26 @@ def test_tables_of_accuracy() -> None:
     assert lines[-1] == "Left out: PESQ wideband (no reference)"
 
 
+def test_the_readme_gives_what_compares_and_marks_no_measure_as_best_where_intervals_overlap() -> None:
+    sets = json.loads((accuracy.RESULTS / "accuracy.json").read_text(encoding="utf-8"))["sets"]
+    page = (accuracy.RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    table = page.partition("| PCC with listeners (RMSE after a line is fitted) | clips |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.splitlines()[2:]]
+    measures = {"jsqa": "mos", "distillmos": "MOS", "nisqa": "MOS", "dnsmos": "P.808"}
+    for name, (count, *cells) in zip(
+        ["p835", "p835_fullband", "slotest", "enhancement", "neural_codecs"], rows, strict=True
+    ):
+        peers = sets[accuracy.SETS[name]]["peers"]
+        figures = [peers[peer]["scores"][score] for peer, score in measures.items()]
+        assert {one["n"] for one in figures} == {int(count)}
+        assert cells == [f"{one['pcc']:.2f} ({one['rmse_first_order']:.2f})" for one in figures]
+        intervals = [one["intervals_p1401"]["pcc"] for one in figures]
+        assert max(low for low, _ in intervals) < min(high for _, high in intervals)
+        if name == "p835":
+            *most, last = (f"{low:.2f} to {high:.2f}" for low, high in intervals)
+            assert f"{', '.join(most)} and {last}" in " ".join(page.split())
+
+
 def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: rated_sets.p835(rated_sets.DATA / "p835", "wb", limit))
