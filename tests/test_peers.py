@@ -167,6 +167,25 @@ def test_the_readme_gives_what_compares_and_marks_no_measure_as_best_where_inter
             assert f"{', '.join(most)} and {last}" in " ".join(page.split())
 
 
+def test_the_readme_tells_what_measures_rated_apart_from_what_listeners_did() -> None:
+    peers = json.loads((accuracy.RESULTS / "accuracy.json").read_text())["sets"][accuracy.SETS["simulated"]]["peers"]
+    ours, nisqa = (peers[name]["scores"][score]["pcc"] for name, score in (("jsqa", "mos"), ("nisqa", "MOS")))
+    rated, losses = (
+        json.loads((accuracy.RESULTS / "jsqa-tiny" / f"{name}.json").read_text())["outputs"]["mos"]
+        for name in ("simulated", "simulated_losses")
+    )
+    pages = [(accuracy.RESULTS.parents[1] / name).read_text() for name in ("README.md", "docs/pretraining.md")]
+    readme, pretraining = (" ".join(page.split()) for page in pages)
+    groups = "+".join(one["group"] for one in rated["residuals"] if one["group"][0] != "(")
+    distortions = {name.removesuffix("-unconcealed") for name in groups.split("+")}
+    assert (
+        "Not rated by listeners: with the mean of PESQ and DistillMOS, which it learned to imitate, PCC is "
+        f"{ours:.2f} on 300 simulated clips of unheard speakers under {len(distortions)} distortions (NISQA, which "
+        f"did not, {nisqa:.2f}), and {losses['clips']['pcc']:.2f} on 150 with lost packets."
+    ) in readme
+    assert f"300 simulated clips of unheard speakers, under {len(distortions)} distortions" in pretraining
+
+
 def test_measures_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setattr(accuracy, "noise_sweep", lambda limit: rated_sets.p835(rated_sets.DATA / "p835", "wb", limit))
