@@ -39,6 +39,20 @@ def test_the_metadata_holds_the_measured_figures():
     )
 
 
+def test_the_readme_tells_how_wide_the_intervals_are_and_what_they_hold():
+    narrow = json.loads((RESULTS / "evaluation.json").read_text())["p835_wideband_held_out_talkers"]
+    full, slotest = (
+        json.loads((RESULTS / f"{name}.json").read_text())["outputs"]["mos"]["clips"]["interval_coverage_95"]
+        for name in ("p835_fullband", "slotest")
+    )
+    page = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    assert narrow["interval_coverage_95"] == 1
+    assert (
+        f"On P.835 they are {narrow['interval_width_95']:.1f} points wide, half of the scale and more than is needed "
+        f"there: they hold all its ratings ({full:.0%} in full band), and {slotest:.0%} of SLOTest's."
+    ).replace("%", " %") in page
+
+
 def test_scores_of_the_noise_sweep_are_told_as_means(monkeypatch: pytest.MonkeyPatch):
     """They were told as a limit, which many clips exceed."""
     clip = np.zeros(4, dtype=np.float32)
