@@ -53,6 +53,22 @@ def test_the_readme_tells_how_wide_the_intervals_are_and_what_they_hold():
     ).replace("%", " %") in page
 
 
+def test_the_readme_counts_the_distortions_that_have_pairs_a_third_of_a_jnd_apart():
+    found = json.loads((RESULTS.parent / "study" / "fine_discrimination.json").read_text())
+    pairs = {name: one["jnds"]["n"] for name, one in found["distortions"].items()}
+    fewer = sorted(name for name, count in pairs.items() if count < max(pairs.values()))
+    small = found["others"]["0.33"]
+    ours, distillmos, dnsmos = (
+        100 * small["ranked_rightly"][name]["mean"] for name in ("jsqa", "distillmos", "dnsmos")
+    )
+    assert fewer == ["amr-nb", "codec2", "g726", "mp3"] and small["jnds"]["n"] == 2 * (len(pairs) - len(fewer))
+    assert (
+        f"across {len(pairs) - len(fewer)} other distortions, on which it was trained to do so, in {ours:.0f} % of "
+        f"{small['jnds']['n']} pairs a third of a JND apart (DistillMOS {distillmos:.0f} %, DNSMOS {dnsmos:.0f} %). "
+        "AMR, Codec 2, G.726 and MP3 have no step so small."
+    ) in " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+
+
 def test_scores_of_the_noise_sweep_are_told_as_means(monkeypatch: pytest.MonkeyPatch):
     """They were told as a limit, which many clips exceed."""
     clip = np.zeros(4, dtype=np.float32)
