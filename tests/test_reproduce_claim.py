@@ -187,6 +187,28 @@ def test_the_readme_tells_what_longer_fine_tuning_leaves_and_whether_clearly() -
     assert f"After 800 steps RMSE falls by {min(falls):.0f} to {max(falls):.0f} %" in page
 
 
+def test_the_pages_count_the_figures_of_tests_rated_by_people_that_are_better_from_scratch() -> None:
+    readme, page = (
+        " ".join((REPOSITORY / name).read_text(encoding="utf-8").split())
+        for name in ("README.md", "docs/pretraining.md")
+    )
+    told = []
+    for name in ("claim", "claim_longer_pretraining"):
+        tables = {test: one for test, one in report_of(name)["tables"].items() if not test.startswith("simulated")}
+        figures = [(test, one) for test, table in tables.items() for one in table["metrics"].values()]
+        assert len(figures) == 24
+        scratch = [one["better"] == "control" for _, one in figures]
+        low = [(test, one["better"]) for test, one in figures if one["t_test_p"] < 0.05]
+        told.append((sum(scratch), sum(one["clear"] for _, one in figures), low))
+    (short, none, of_short), (long, one, of_long) = told
+    assert none == 0 and f"training from scratch is better in {short}, in none clearly; in two the paired" in page
+    assert sorted(better for _, better in of_short) == ["control", "treated"]
+    assert one == 1 and f"Of their 24 figures {long} are better from scratch, one of them clearly" in page
+    assert len(of_long) == 7 and "in all seven it is for training from scratch" in page
+    assert all(test.startswith("slotest ") and better == "control" for test, better in of_long)
+    assert f"of 24 figures {long} are better from scratch, though only one clearly" in readme
+
+
 def test_the_page_tells_where_more_pretraining_helps_on_ratings_of_people() -> None:
     page = " ".join((REPOSITORY / "docs" / "pretraining.md").read_text(encoding="utf-8").split())
     curve = report_of("scaling_longer")["curves"]["tiny, p835"]
