@@ -69,6 +69,19 @@ def test_the_readme_counts_the_distortions_that_have_pairs_a_third_of_a_jnd_apar
     ) in " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
 
 
+def test_the_page_of_training_tells_of_both_versions_what_was_averaged():
+    page = " ".join((REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8").split())
+    now, before = (
+        json.loads((RESULTS / f"{name}.json").read_text())["held_out"]["mos"]["pcc"]
+        for name in ("averaging", "averaging_before")
+    )
+    after = json.loads((RESULTS / "finetuning_long_crops.json").read_text())["eval_pcc"]
+    told = page.partition("The version before was that of the networks before and after stage 2:")[2]
+    before_told, _, now_told = told.partition("today's model is the mean of two runs on these")
+    assert f"(PCC {before:.3f} and {after:.3f})" in before_told
+    assert now_told.startswith(f", from the version before (PCC {now:.3f} with their labels, on other clips)")
+
+
 def test_scores_of_the_noise_sweep_are_told_as_means(monkeypatch: pytest.MonkeyPatch):
     """They were told as a limit, which many clips exceed."""
     clip = np.zeros(4, dtype=np.float32)
