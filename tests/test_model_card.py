@@ -69,6 +69,20 @@ def test_the_readme_counts_the_distortions_that_have_pairs_a_third_of_a_jnd_apar
     ) in " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
 
 
+def test_the_page_of_results_tells_that_both_versions_were_averaged_with_ladders_of_their_own():
+    now, before = (
+        json.loads((RESULTS / f"{name}.json").read_text())["ranked_rightly"]
+        for name in ("averaging", "averaging_before")
+    )
+    assert set(now) - set(before) == {"talkers"}
+    page = " ".join((RESULTS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        "For step 4 both were made anew with the training speech as `--talkers`: `averaging.json` "
+        f"({100 * now['all']:.0f} % ranked rightly) and `averaging_before.json` ({100 * before['all']:.0f} %) are of "
+        "different ladders."
+    ) in page
+
+
 def test_the_page_of_training_tells_of_both_versions_what_was_averaged():
     page = " ".join((REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8").split())
     now, before = (
