@@ -235,6 +235,14 @@ def write_tone(path: Path, seconds: float, rate: int = 24000) -> None:
     soundfile.write(path, np.stack([tone, tone], 1), rate)
 
 
+def test_the_page_of_scoring_compares_first_scores_within_a_run() -> None:
+    first, *_ = json.loads((accuracy.RESULTS / "inference.json").read_text())["runs"]
+    ours, alone, theirs = (first[name]["first"]["start_up_s"] for name in ("jsqa", "jsqa-onnx-alone", "distillmos"))
+    assert (
+        f"({ours:.1f} against {theirs:.1f} s), on the command line earlier ({alone:.1f} s), in the first of those runs"
+    ) in " ".join((accuracy.RESULTS.parent / "scoring.md").read_text(encoding="utf-8").split())
+
+
 def test_clips_of_the_test_of_neural_codecs(tmp_path: Path) -> None:
     rows = ["signal,condition,ratings,participant_ids,file"]
     for signal in ("one", "two"):

@@ -18,6 +18,7 @@ import tables
 import teacher_ratings
 import workers
 from micro import REPOSITORY, read_table, settings_of
+from scipy import stats
 
 from jsqa_hf.training import parse_arguments
 
@@ -167,6 +168,14 @@ def test_the_pages_tell_how_long_the_kept_runs_of_stage_1_took() -> None:
     told = f"{min(minutes):.0f} to {max(minutes):.0f} minutes of one core"
     for page in ("README.md", "docs/pretraining.md"):
         assert told in " ".join((REPOSITORY / page).read_text(encoding="utf-8").split())
+
+
+def test_the_readme_tells_what_the_seeds_alone_say_of_the_first_row() -> None:
+    rmse = report_of("claim_longer_pretraining")["tables"]["simulated-100"]["metrics"]["rmse"]
+    seeds = stats.ttest_rel(rmse["treated_runs"], rmse["control_runs"])
+    low, high = (100 * end / rmse["control"] for end in seeds.confidence_interval())
+    page = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    assert f"than one over its five seeds alone, {low:.1f} to {high:.1f} % (p {seeds.pvalue:.2f})" in page
 
 
 def test_the_readme_tells_what_longer_fine_tuning_leaves_and_whether_clearly() -> None:
