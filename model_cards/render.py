@@ -36,7 +36,7 @@ def clips(name: str) -> dict[str, Any]:
 def result_rows(human: dict[str, float]) -> list[dict[str, Any]]:
     """The table of results."""
     slotest = "SLOTest, German, laboratory test of codecs and more (mapped from 1 to 7)"
-    simulated = "simulated: unheard speakers and kinds of noise, all distortions, by the measures"
+    simulated = "simulated: unheard speakers and kinds of noise, 25 distortions, by the measures"
     rows = [
         ("P.835 clips of unheard talkers, 16 kHz", "P.835, 16 kHz", human),
         ("the same talkers and conditions, 48 kHz", "P.835, 48 kHz", clips("p835_fullband")),
