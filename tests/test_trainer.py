@@ -22,7 +22,14 @@ from ladders import ladder_rows
 from safetensors.torch import load_file
 from small import SAMPLING_RATE, small_config
 from torch import nn
-from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments, dynamic_module_utils
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    dynamic_module_utils,
+)
 
 from jsqa_hf import JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.metrics import mos_metrics
@@ -58,6 +65,22 @@ def arguments(folder: Path, **options: Any) -> TrainingArguments:
 def small_model(**kwargs: Any) -> JSQAForMOSRegression:
     torch.manual_seed(0)
     return JSQAForMOSRegression(small_config(**kwargs))
+
+
+def test_a_trainer_that_stopped_early_trains_again(tmp_path: Path) -> None:
+    stopping = {"eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "loss", "max_steps": 9}
+    rows = rated_rows(8)
+    trainer = mos_trainer(
+        tmp_path,
+        # So large a learning rate that things get worse soon.
+        settings={**stopping, "learning_rate": 0.5, "load_best_model_at_end": False},
+        train_dataset=datasets.Dataset.from_list(rows),
+        eval_dataset=datasets.Dataset.from_list(rows),
+        callbacks=[EarlyStoppingCallback(1)],
+    )
+    for _ in range(2):
+        trainer.train()
+        assert 0 < trainer.state.global_step < 9
 
 
 def test_trainer_evaluates_labels_and_finds_the_best_model_without_being_told_their_name(tmp_path: Path) -> None:

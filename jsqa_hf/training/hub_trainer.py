@@ -58,6 +58,8 @@ class HubTrainer(Trainer):
         self._pushes: list[Future[CommitInfo]] = []
         self._predictions: dict[str, tuple[Any, Any, Any]] = {}
         self._evaluated_step: int | None = None
+        # Whether early stopping had ended the run that goes on.
+        self._stopped_before = False
         super().__init__(*args, **kwargs)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
@@ -108,28 +110,30 @@ class HubTrainer(Trainer):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """As in `Trainer`, which asks only after a step whether it was the last: none follows when all are done."""
-        if self.state.global_step < self.state.max_steps and not self._out_of_patience():
+        stopped_before, self._stopped_before = self._stopped_before, False
+        if self.state.global_step < self.state.max_steps and not stopped_before:
             super()._run_epoch(*args, **kwargs)
         else:
             # A stream has epochs without end.
             self.control.should_training_stop = True
 
-    def _early_stopping(self) -> list[EarlyStoppingCallback]:
-        return [each for each in self.callback_handler.callbacks if isinstance(each, EarlyStoppingCallback)]
-
-    def _out_of_patience(self) -> bool:
-        """Whether early stopping has ended the run, maybe before it was started again."""
-        callbacks = self._early_stopping()
-        return any(each.early_stopping_patience_counter >= each.early_stopping_patience for each in callbacks)
-
     def _load_callback_state(self) -> None:
-        """As in `Trainer`, but with the patience that is asked for now: more than before lets a run go on."""
+        """As in `Trainer`, which goes on from a checkpoint; a run that early stopping had ended then does no more.
+
+        The patience that is asked for now counts: more than before lets such a run go on.
+        """
         states: Any = self.state.stateful_callbacks
         for callback in self._early_stopping():
             stored = states.get(type(callback).__name__)
             if isinstance(stored, dict):
                 stored["args"] = callback.state()["args"]
         super()._load_callback_state()
+        self._stopped_before = any(
+            each.early_stopping_patience_counter >= each.early_stopping_patience for each in self._early_stopping()
+        )
+
+    def _early_stopping(self) -> list[EarlyStoppingCallback]:
+        return [each for each in self.callback_handler.callbacks if isinstance(each, EarlyStoppingCallback)]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As in `Trainer`, but what is drawn at random in it does not change the steps that follow.
