@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, zip_longest
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -114,11 +114,11 @@ class ResultsFile:
 
     def is_missing(self, file: str) -> bool:
         """Whether a file has no row yet."""
-        return file_key(file, self.format_name) not in self.done
+        return self._key(file) not in self.done
 
     def has_error(self, file: str) -> bool:
         """Whether a file has a row with an error."""
-        return self.done.get(file_key(file, self.format_name), False)
+        return self.done.get(self._key(file), False)
 
     @contextmanager
     def writer(self, process: int = 0) -> Iterator[Callable[[FileScore], None]]:
@@ -156,8 +156,7 @@ class ResultsFile:
             self._merge(drop_errors=retry_failed)
         if self.path.exists():
             self.done = {
-                file_key(result.file, self.format_name): result.error is not None
-                for result in read_scores(self.path, self.format_name)
+                self._key(result.file): result.error is not None for result in read_scores(self.path, self.format_name)
             }
 
     def _merge(self, drop_errors: bool) -> None:
@@ -166,6 +165,10 @@ class ResultsFile:
         write_scores(self.path, self.format_name, self._all_rows(drop_errors), self.names, self.curve)
         # After a kill between these two lines, the same rows are merged again, and fall out as duplicates.
         self._remove_parts()
+
+    def _key(self, file: str) -> str:
+        """The same for a.wav and ./a.wav."""
+        return str(PurePath(file_key(file, self.format_name)))
 
     def _part_files(self) -> list[Path]:
         return sorted(self._parts.glob("[0-9]" * 5 + ".jsonl"))
@@ -184,7 +187,7 @@ class ResultsFile:
         in_turn = (result for row in zip_longest(*parts) for result in row if result is not None)
         seen = set()
         for result in chain(before, in_turn):
-            key = file_key(result.file, self.format_name)
+            key = self._key(result.file)
             if key not in seen and not (drop_errors and result.error is not None):
                 seen.add(key)
                 yield result

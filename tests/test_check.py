@@ -238,7 +238,7 @@ def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"b\.json: the score of b\.wav is nan"):
         read_baseline(tmp_path / "b.json", [])
     for content, complaint in (
-        ("file,mos,mos_low,mos_high,duration_s,error\nb.wav,nan,3,4,1,\n", "line 2: mos is 'nan', not a number"),
+        ("file,mos,mos_low,mos_high,duration_s,error\nb.wav,nan,3,4,1,\n", "line 2: mos is 'nan'; leave it empty"),
         ("file;mos\na.wav;3\n", r"line 2: the column 'file' is missing among \['file;mos'\]"),
         ("file,mos,error\na.wav,3\n", "line 2: has fewer cells"),
         ("file,mos\na.wav,3\na.wav,1\n", "line 3: a.wav is there twice"),

@@ -69,6 +69,13 @@ def test_results_are_read_as_they_were_written(
         assert first.scores == pytest.approx(second.scores, abs=1e-4)
 
 
+def test_of_rows_that_agree_about_a_file_the_first_counts(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("file,mos,codec\n./a,3,opus\nb,4,opus\na,3,lc3\n")
+    results = read_results(tmp_path / "scores.csv")
+    assert [result.file for result in results.files] == ["./a", "b"]
+    assert results.metadata["./a"] == {"codec": "opus"}
+
+
 def test_columns_that_are_no_scores_are_metadata(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("file,mos,mos_low,mos_high,system,error\na.wav,3,2,4,<b>,\n", encoding="utf-8-sig")
@@ -101,7 +108,7 @@ def test_curves_in_results_are_taken_over(tmp_path: Path, format_name: str) -> N
         ("", "holds no results"),
         ("file,mos\n", "holds no results"),
         ('file,mos\na,"3,5"\n', "line 2: mos is '3,5', not a number"),
-        ("file,mos\na,nan\n", "line 2: mos is 'nan', not a number"),
+        ("file,mos\na,nan\n", "line 2: mos is 'nan'; leave it empty"),
         ("file,mos\na,3,4\n", "line 2: has more cells"),
         ("file,mos,error\na,3\n", "line 2: has fewer cells"),
         ("file,mos\na,3\rb,4", "line 1: is not CSV (new-line character"),
@@ -124,7 +131,7 @@ def test_wrong_results_are_refused_by_name_and_line(tmp_path: Path, content: str
         ('[{"start_s": 0}]', "with start_s, end_s and mos"),
         ('[{"start_s": 0, "end_s": null, "mos": 3}]', "with start_s, end_s and mos"),
         ('[{"start_s": 0, "end_s": 1, "mos": 3, "mos_low": 2}]', "both or none of mos_low and mos_high"),
-        ('[{"start_s": 0, "end_s": 1, "mos": NaN}]', "mos is nan, not a number"),
+        ('[{"start_s": 0, "end_s": 1, "mos": NaN}]', "mos is nan; leave it empty"),
     ],
 )
 def test_curves_that_can_not_be_drawn_are_refused_by_name_and_line(tmp_path: Path, curve: str, complaint: str) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from ..score_engine import FileScore
@@ -33,7 +33,8 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
     Args:
         path: a CSV file, or JSON lines or Parquet if its name ends in `.jsonl` or `.parquet`. Needed are the columns
             `file` and `mos`. Columns that come with an interval (`noi`, `noi_low`, `noi_high`) are further scores,
-            `duration_s`, `error` and `curve` are what they are in `FileScore`, and all others are metadata.
+            `duration_s`, `error` and `curve` are what they are in `FileScore`, and all others are metadata. Of rows
+            of one file with the same scores the first counts.
         root: folder that the names in the column `file` start from. Names that lead to no file there, but do from the
             current folder, are taken from there. None for the current folder.
 
@@ -41,20 +42,16 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
         The results, with paths that start with `root`.
 
     Raises:
-        ValueError: a column is missing, a file is there twice, or a number or a step of a curve can't be read; the
-            message names the file, the line and the mend.
+        ValueError: a column is missing, a file is there twice with other scores, or a number or a step of a curve
+            can't be read; the message names the file, the line and the mend.
         OSError: the file can't be read.
     """
     name = os.fspath(path)
     files: list[FileScore] = []
     metadata: dict[str, dict[str, str]] = {}
-    # a.wav and ./a.wav are one file.
-    seen: set[Path] = set()
+    rows: dict[str, FileScore] = {}
     for place, row in _rows(name):
         file = _locate(_text(row["file"]), root)
-        if Path(file) in seen:
-            raise ValueError(f"{place}: {file} is there twice; keep one row for every file")
-        seen.add(Path(file))
         scores = _scores(row, place)
         error = _text(row.get("error")) or None
         if "mos" not in scores:
@@ -62,7 +59,14 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
         duration_s = _number(row, "duration_s", place)
         curve = row.get("curve")
         steps = [_step(step, place) for step in curve] if isinstance(curve, list) else None
-        files.append(FileScore(file, scores, duration_s, error, steps))
+        result = FileScore(file, scores, duration_s, error, steps)
+        # a.wav and ./a.wav are one file.
+        first = rows.setdefault(str(PurePath(file)), result)
+        if first is not result:
+            if (first.scores, first.error) != (scores, error):
+                raise ValueError(f"{place}: {file} is there twice, with other scores; keep one row for every file")
+            continue
+        files.append(result)
         known = {"file", "error", "duration_s", "curve", *_score_columns(row)}
         metadata[file] = {key: _text(value) for key, value in row.items() if key not in known}
     if not files:
@@ -89,7 +93,7 @@ def _rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if None in row:
             raise ValueError(f"{place}: has more cells than the first line has columns")
         if format_name == "csv" and None in row.values():
-            raise ValueError(f"{place}: has fewer cells than the first line has columns")
+            raise ValueError(f"{place}: has fewer cells than the first line has columns; was it cut off? Remove it")
         yield place, row
 
 
@@ -109,10 +113,11 @@ def _number(row: dict[str, Any], column: str, place: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    except (TypeError, ValueError) as error:
+        mend = "write numbers with a decimal point"
+        raise ValueError(f"{place}: {column} is {value!r}, not a number; {mend}") from error
     if not math.isfinite(number):
-        raise ValueError(f"{place}: {column} is {value!r}, not a number; write numbers with a decimal point")
+        raise ValueError(f"{place}: {column} is {value!r}; leave it empty where there is no score")
     return number
 
 
