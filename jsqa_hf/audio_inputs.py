@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -50,10 +51,9 @@ def open_input(inputs: Any, default_rate: int) -> Iterator[AudioStream]:
         with open_audio(bytes(inputs)) as stream:
             yield stream
     elif hasattr(inputs, "read"):
-        content = inputs.read()
-        if not isinstance(content, bytes):
-            raise TypeError(f"an open file must give bytes, as with mode 'rb', but gives {type(content).__name__}")
-        with open_audio(content) as stream:
+        name = getattr(inputs, "name", "")
+        # That of a temporary file can be a number.
+        with _open_bytes(_read(inputs), name if isinstance(name, str) else "") as stream:
             yield stream
     elif hasattr(inputs, "get_all_samples"):
         decoded = inputs.get_all_samples()
@@ -101,6 +101,8 @@ def _open_dict(inputs: dict[str, Any], default_rate: int) -> Iterator[AudioStrea
             yield _stream_of_array(as_array(inputs[key]), inputs["sampling_rate"], name)
             return
     if inputs.get("bytes") is not None:
+        if not isinstance(inputs["bytes"], bytes | bytearray | memoryview):
+            raise TypeError(f"'bytes' must be the content of a file, but is {type(inputs['bytes']).__name__}")
         with _open_bytes(bytes(inputs["bytes"]), name) as stream:
             yield stream
     elif name:
@@ -120,6 +122,15 @@ def _open_bytes(content: bytes, name: str) -> Iterator[AudioStream]:
             yield stream
     except AudioDecodingError as error:
         raise AudioDecodingError(error.reason, name) from error
+
+
+def _read(file: Any) -> bytes:
+    if inspect.iscoroutinefunction(file.read):
+        raise TypeError(f"a {type(file).__name__} is read by `await`: pass its `.file`, or what `await` gives")
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise TypeError(f"an open file must give bytes, as with mode 'rb', but gives {type(content).__name__}")
+    return content
 
 
 def _fetch(address: str) -> bytes:

@@ -462,7 +462,7 @@ class JSQAModel(JSQAPreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_values, dtype=torch.long)
         # Half precision can't count the samples of a clip.
-        attention_mask = attention_mask.long()
+        attention_mask = (attention_mask != 0).long()
         starts = 1 if self.training else self.config.averaged_starts
         if starts == 1:
             return self._embed(input_values, attention_mask, return_dict=True, **kwargs)  # type: ignore[no-any-return]

@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+import torch
 
 from . import (
     DEFAULT_CHECKPOINT,
@@ -252,15 +256,15 @@ class SpeechScorer:
 
         Raises:
             KeyError: there is no such column.
-            TypeError: this is a single row, as `map` gives without `batched=True`.
+            TypeError: this is a single row, as `map` gives without `batched=True`. Only a row of several channels, as
+                an array or lists, can't be told from a batch.
         """
         if self.column not in batch:
             raise KeyError(
                 f"there is no column {self.column!r} among {sorted(batch)}; name it in SpeechScorer(column=)"
             )
         column = batch[self.column]
-        # What could be iterated of a single input is no input: the letters of a path, the keys of a dict.
-        if not is_collection(column) and not hasattr(column, "__array__"):
+        if _is_single(column):
             raise TypeError(
                 f"the column {self.column!r} holds a single input, not those of a batch: map(scorer, batched=True)"
             )
@@ -272,3 +276,14 @@ class SpeechScorer:
             "duration_s": [math.nan if result.duration_s is None else result.duration_s for result in rated],
             "error": [result.error or "" for result in rated],
         }
+
+
+def _is_single(column: Any) -> bool:
+    """Whether this is one input: a path or a dict, whose letters or keys are none, or the samples of one channel."""
+    if isinstance(column, str | bytes | dict):
+        return True
+    if isinstance(column, list):
+        return bool(column) and isinstance(column[0], Real)
+    if isinstance(column, np.ndarray | torch.Tensor):
+        return column.ndim < 2 and (isinstance(column, torch.Tensor) or column.dtype.kind in "fiu")
+    return not (is_collection(column) or hasattr(column, "__array__"))

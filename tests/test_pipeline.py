@@ -122,6 +122,13 @@ def test_confidence_sets_the_width_of_the_interval(rate: SpeechQualityPipeline, 
     assert_same(default(clip(1.0)), result)
 
 
+class AwaitedFile:
+    """What FastAPI and Starlette hand over."""
+
+    async def read(self) -> bytes:
+        return b""
+
+
 class Decoder:
     """What a column `Audio()` of `datasets` holds, as far as it matters: torchcodec isn't needed for it."""
 
@@ -298,6 +305,8 @@ def test_errors_of_a_file_name_it(rate: SpeechQualityPipeline, tmp_path: Path, n
         (np.zeros((2, 3, 4)), ValueError, "give several as a list"),
         (np.float32(1.0), TypeError, "float32"),
         (io.StringIO("RIFF"), TypeError, "mode 'rb'"),
+        (AwaitedFile(), TypeError, "pass its `.file`"),
+        ({"bytes": 5}, TypeError, "'bytes' must be the content of a file, but is int"),
         (np.array("text"), ValueError, "shape"),
         (np.zeros(0), ValueError, "empty"),
         (np.zeros((2, 0)), ValueError, "the clip is empty"),

@@ -452,7 +452,12 @@ def test_a_column_is_scored_with_map(
 
 
 @pytest.mark.parametrize(
-    "single", ["rec/a.wav", Path("a.wav"), b"RIFF", {"array": np.zeros(800), "sampling_rate": SAMPLING_RATE}, None]
+    "single",
+    [
+        *("rec/a.wav", Path("a.wav"), np.str_("a.wav"), b"RIFF", None),
+        *({"array": np.zeros(800), "sampling_rate": SAMPLING_RATE}, np.zeros(800), torch.zeros(800), [0.0] * 800),
+    ],
+    ids=lambda single: type(single).__name__,
 )
 def test_a_single_row_is_not_taken_for_a_batch(rate: SpeechQualityPipeline, single: Any) -> None:
     with pytest.raises(TypeError, match="batched=True"):
@@ -465,6 +470,12 @@ def test_a_column_in_another_format_is_a_batch(rate: SpeechQualityPipeline, kind
     dataset = Dataset.from_dict({"audio": clips}).with_format(kind)
     scored = dataset.map(SpeechScorer("audio", rate), batched=True)
     assert scored["mos"][:] == pytest.approx([rate(clip)["mos"] for clip in clips], abs=1e-4)
+
+
+def test_a_numpy_column_of_paths_is_a_batch(rate: SpeechQualityPipeline, files: list[Path]) -> None:
+    paths = Dataset.from_dict({"audio": [str(path) for path in files[:2]]}).with_format("numpy")
+    scored = paths.map(SpeechScorer("audio", rate), batched=True)
+    assert scored["mos"][:] == pytest.approx([rate(path)["mos"] for path in files[:2]], abs=1e-4)
 
 
 def test_a_scorer_has_the_same_fingerprint_for_the_same_model_only(small_checkpoint: Path) -> None:
