@@ -43,6 +43,6 @@ def run_export(arguments: argparse.Namespace) -> int:
     name = printable(arguments.model) if arguments.model else "the embedded model"
     print(
         f"{printable(str(exported.path))}: {name} in {exported.size / 1e6:.1f} MB, scores within "
-        f"{exported.difference:.1e} of PyTorch's, as on a scale from 1 to 5"
+        f"{exported.difference:.1e} of PyTorch's (on another scale than 1 to 5: in proportion)"
     )
     return 0

@@ -63,7 +63,7 @@ def test_the_readme_counts_the_distortions_that_have_pairs_a_third_of_a_jnd_apar
     )
     assert fewer == ["amr-nb", "codec2", "g726", "mp3"] and small["jnds"]["n"] == 2 * (len(pairs) - len(fewer))
     assert (
-        f"across {len(pairs) - len(fewer)} other distortions, on which it was trained to do so, in {ours:.0f} % of "
+        f"across {len(pairs) - len(fewer)} other distortions, which it was trained to rank, in {ours:.0f} % of "
         f"{small['jnds']['n']} pairs a third of a JND apart (DistillMOS {distillmos:.0f} %, DNSMOS {dnsmos:.0f} %). "
         "AMR, Codec 2, G.726 and MP3 have no step so small."
     ) in " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
