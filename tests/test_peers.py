@@ -239,8 +239,9 @@ def test_the_page_of_scoring_compares_first_scores_within_a_run() -> None:
     first, *_ = json.loads((accuracy.RESULTS / "inference.json").read_text())["runs"]
     ours, alone, theirs = (first[name]["first"]["start_up_s"] for name in ("jsqa", "jsqa-onnx-alone", "distillmos"))
     assert (
-        f"In the first of those runs the first score came later than DistillMOS's from Python, where torch and "
-        f"transformers are imported ({ours:.1f} against {theirs:.1f} s), and earlier on the command line ({alone:.1f} s)."
+        "In the first of those runs the first score came later than DistillMOS's from Python, where torch and "
+        f"transformers are imported ({ours:.1f} against {theirs:.1f} s), and earlier on the command line "
+        f"({alone:.1f} s)."
     ) in " ".join((accuracy.RESULTS.parent / "scoring.md").read_text(encoding="utf-8").split())
 
 
