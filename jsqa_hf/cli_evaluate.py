@@ -58,7 +58,8 @@ def add_evaluate_parser(subparsers: Any) -> None:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="ends of the scale of the ratings, which is mapped to the model's (default: the same)",
+        help="ends of the scale of the ratings, which is mapped to the model's (default: that of a corpus by name, "
+        "else the same)",
     )
     parser.add_argument(
         "--by", metavar="COLUMN", help="residuals by this column (default: distortion, degradation or condition)"

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .data import DIMENSIONS, load_mos, parse_mos_source, with_labels
 from .data.corpus import OnError
+from .data.mos import MOS_CORPORA
 from .evaluation import RatedClips, condition_names
 from .training import on_scale
 
@@ -113,7 +114,8 @@ def load_listening_test(
         model_range: lowest and highest value of the model's scale.
         columns: columns with the ratings of these outputs, in their order; default: those of the same names.
         split: value of the column `split` to keep, or several with commas between them; default: all.
-        score_range: lowest and highest value of the scale of the ratings; default: the model's.
+        score_range: lowest and highest value of the scale of the ratings; default: that of a corpus by name, the
+            model's for other tables.
         must_exist: whether a missing clip is an error here.
         on_error: as in [`jsqa_hf.data.load_mos`].
 
@@ -130,12 +132,14 @@ def load_listening_test(
         len(score_range) == 2 and all(map(math.isfinite, score_range)) and score_range[0] < score_range[1]
     ):
         raise ValueError(f"a score range is the lowest and the highest value, not {list(score_range)}")
-    given = None if score_range is None else (float(score_range[0]), float(score_range[1]))
+    corpus, root = parse_mos_source(source)
+    of_corpus = MOS_CORPORA[corpus].score_range
+    given = of_corpus if score_range is None else (float(score_range[0]), float(score_range[1]))
     wanted = (float(model_range[0]), float(model_range[1]))
     check = "exists" if must_exist else None
     names = list(columns or output_names)
     options: dict[str, Any] = {"split": split, "score_range": given, "check": check, "on_error": on_error}
-    load = partial(load_mos, *parse_mos_source(source), **options)
+    load = partial(load_mos, corpus, root, **options)
     try:
         rated = load()
     except ValueError:

@@ -102,6 +102,9 @@ def test_corpora_by_name_bring_their_scale(script: ModuleType, tmp_path: Path) -
     rows = load_rated_clips(args.ratings, args.outputs, args.score_range)
     assert rows["labels"][:] == [[25.0], [25.0]] and rows["n_votes"][:] == [5, 5]
     assert corpus_names(args.ratings) == ["pstn", "pstn 2"]
+    # Evaluation, too.
+    test = load_listening_test(args.ratings[0], args.outputs, args.score_range)
+    assert test.labels().tolist() == [[25.0]] and test.clips("mos", [30], [20], [40]).std.tolist() == [12.5]
 
 
 def test_intervals_are_widened_at_the_end_and_scores_left_alone(

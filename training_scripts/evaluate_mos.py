@@ -51,7 +51,10 @@ class EvaluationArguments:
     )
     score_range: list[float] | None = field(
         default=None,
-        metadata={"help": "lowest and highest rating of their scale, mapped to the model's; default: the model's"},
+        metadata={
+            "help": "lowest and highest rating of their scale, mapped to the model's; default: that of a corpus by "
+            "name, else the model's"
+        },
     )
     batch_size: int = field(default=8, metadata={"help": "clips per device and batch"})
     max_duration_s: float = field(default=30.0, metadata={"help": "longer clips are cut, in seconds"})
