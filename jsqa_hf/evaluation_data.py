@@ -144,7 +144,8 @@ def load_listening_test(
         rated = load()
     except ValueError:
         own = {name: column for name, column in zip(output_names, names, strict=True) if name != column}
-        if not own or not set(own) <= set(DIMENSIONS):
+        # A corpus by name takes no `columns`.
+        if of_corpus is not None or not own or not set(own) <= set(DIMENSIONS):
             raise
         # A table whose only ratings are in columns of other names.
         rated = load(columns=own)

@@ -322,6 +322,15 @@ def test_what_cannot_be_done_ends_with_2_and_one_line(
     assert captured.err.count("\n") == 1
 
 
+def test_ratings_of_a_corpus_by_name_outside_the_scale_are_named(
+    small_checkpoint: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "pstn_train.csv").write_text("filename,MOS,std,95%CI,votes\na.wav,4.5,0.5,0.4,5\n")
+    arguments = ["--data", f"pstn:{tmp_path}", "--model", str(small_checkpoint), "--outputs", "votes"]
+    assert main(["evaluate", *arguments, "--score-range", "1", "4"]) == 2
+    assert "mos of a.wav is 4.5, outside the scale 1 to 4" in capsys.readouterr().err
+
+
 def test_the_table_of_ratings_is_not_overwritten(
     table: Path, small_checkpoint: Path, scores: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
