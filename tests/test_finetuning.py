@@ -35,7 +35,14 @@ from small import small_config
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForContrastivePretraining, JSQAForMOSRegression
 from jsqa_hf.evaluation_data import load_listening_test
-from jsqa_hf.training import RunArguments, corpus_names, load_rated_clips, run_script, with_vote_weights
+from jsqa_hf.training import (
+    RunArguments,
+    corpus_names,
+    load_rated_clips,
+    parse_arguments,
+    run_script,
+    with_vote_weights,
+)
 from jsqa_hf.training.lengths import BatchesByLength, padding_waste, with_lengths
 from jsqa_hf.training.mos import depth
 from jsqa_hf.training.mos_collators import MOSCollator
@@ -57,10 +64,36 @@ def test_ratings_on_another_scale_are_mapped_to_that_of_the_model(script: Module
     labels = np.array(rows["labels"][:])[:, 0]
     np.testing.assert_allclose(labels[:8], labels[8:], atol=0.01)
     assert rows["corpus_id"][:] == [0] * 8 + [1] * 8
-    with pytest.raises(ValueError, match="--score_ranges has 1 values, but there are 2 sources"):
-        load_rated_clips(args.ratings, args.outputs, args.score_range, score_ranges=[1, 5])
+    for ranges in ([1, 5], [1, 5, 100], [1, 5, 100, 0], [1, 5, 3, 3], [1, 5, 0, float("inf")]):
+        with pytest.raises(
+            ValueError, match=r"--score_ranges .* for each of the sources of ratings \(here 2\), not 1 5"
+        ):
+            load_rated_clips(args.ratings, args.outputs, args.score_range, score_ranges=ranges)
     with pytest.raises(ValueError, match="outside the scale 1 to 5"):
         load_rated_clips(args.ratings, args.outputs, args.score_range)
+
+
+def test_ratings_to_evaluate_on_have_their_scale_of_training_or_one_of_their_own(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    five, hundred = (write_corpus(tmp_path / f"to {high}", (low, high)) for low, high in ((1, 5), (0, 100)))
+
+    def evaluated(*given: str) -> list[float]:
+        args, training_args = parse_arguments(
+            (script.FinetuningArguments, RunArguments),
+            ["--split=train", "--eval_split=test", *given, "--use_cpu=true"],
+        )
+        return np.array(script.build_datasets(args, training_args)[1]["labels"][:])[:, 0]
+
+    words = [f"--output_dir={tmp_path}", f"--ratings={hundred}"]
+    expected = evaluated(*words, "--score_ranges", "0", "100")
+    np.testing.assert_allclose(expected, [2.714, 5], atol=0.01)
+    again = f"--eval_ratings={hundred.parent / '..' / hundred.parent.name / hundred.name}"
+    np.testing.assert_array_equal(evaluated(*words, "--score_ranges", "0", "100", again), expected)
+    other = [f"--output_dir={tmp_path}", f"--ratings={five}", f"--eval_ratings={hundred}"]
+    np.testing.assert_array_equal(evaluated(*other, "--eval_score_ranges", "0", "100"), expected)
+    with pytest.raises(ValueError, match="outside the scale 1 to 5; .* --score_ranges or --eval_score_ranges of"):
+        evaluated(*other)
 
 
 def test_every_listening_test_can_have_splits_of_its_own(tmp_path: Path) -> None:

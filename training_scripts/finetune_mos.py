@@ -9,6 +9,7 @@ checkpoint in the output folder.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from torch import nn
 from transformers import AutoConfig, EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from jsqa_hf import JSQAConfig, JSQAFeatureExtractor, JSQAForMOSRegression, JSQAModel
+from jsqa_hf.data import parse_mos_source
 from jsqa_hf.training import (
     CardArguments,
     HeadFirst,
@@ -36,6 +38,7 @@ from jsqa_hf.training import (
     load_rated_clips,
     parse_arguments,
     prepare_push,
+    rating_scales,
     refuse_clips_of_both,
     run_script,
     run_training,
@@ -75,6 +78,13 @@ class FinetuningArguments:
         metadata={
             "help": "one such pair per entry of `ratings`; mapped to `score_range`. Default: the scale of a corpus by "
             "name, `score_range` for others"
+        },
+    )
+    eval_score_ranges: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "the same per entry of `eval_ratings`. Default: that of the same path among `ratings`, for others "
+            "as above"
         },
     )
     corpus_offsets: bool = field(
@@ -151,14 +161,19 @@ def build_datasets(
         train = with_vote_weights(train, args.votes_of_half_weight)
     evaluation = None
     if args.eval_ratings or args.eval_split:
-        ranges = args.score_ranges if args.eval_ratings is None else None
         sources = args.eval_ratings or args.ratings
-        evaluation = load_rated_clips(sources, splits=args.eval_split, score_ranges=ranges, **options)
+        evaluation = load_rated_clips(
+            sources, splits=args.eval_split, score_ranges=evaluation_score_ranges(args), **options
+        )
         refuse_clips_of_both(train, evaluation)
         if args.eval_ratings is not None:
             # Other listening tests than those that were trained on: the scale of the model itself.
             evaluation = evaluation.remove_columns("corpus_id")
-    needs = {"early stopping": args.early_stopping_patience, "interval_coverage": args.interval_coverage}
+    needs = {
+        "early stopping": args.early_stopping_patience,
+        "interval_coverage": args.interval_coverage,
+        "eval_score_ranges": args.eval_score_ranges,
+    }
     for name, asked in needs.items():
         if asked is not None and evaluation is None:
             raise ValueError(f"{name} needs --eval_split or --eval_ratings")
@@ -167,6 +182,21 @@ def build_datasets(
         train = with_lengths(train, longest)
         evaluation = evaluation and with_lengths(evaluation, longest)
     return train, evaluation
+
+
+def evaluation_score_ranges(args: FinetuningArguments) -> list[float] | None:
+    """Ends of the scales to evaluate on; one that is not given is that of the same ratings in training."""
+    if args.eval_score_ranges is not None or args.eval_ratings is None:
+        return args.eval_score_ranges or args.score_ranges
+
+    def places(sources: Sequence[str]) -> list[tuple[str, str]]:
+        return [(name, os.path.realpath(root)) for name, root in map(parse_mos_source, sources)]
+
+    scales = rating_scales(args.ratings, args.score_range, args.score_ranges)
+    trained = dict(zip(places(args.ratings), scales, strict=True))
+    own = rating_scales(args.eval_ratings, args.score_range)
+    places_and_scales = zip(places(args.eval_ratings), own, strict=True)
+    return [end for place, scale in places_and_scales for end in trained.get(place, scale)]
 
 
 def build_model(args: FinetuningArguments) -> JSQAForMOSRegression:

@@ -246,8 +246,8 @@ def _leave_out(problems: Sequence[str], rows: int, what: str, on_error: OnError)
     listed = "; ".join(problems[:_NAMES_IN_MESSAGE])
     if on_error == "raise" or len(problems) == rows:
         scale = (
-            ", or give the scale of these ratings (score_range; --score-range of jsqa evaluate, --score_ranges of "
-            "finetune_mos.py)"
+            ", or give the scale of these ratings (score_range; --score-range of jsqa evaluate, --score_ranges or "
+            "--eval_score_ranges of finetune_mos.py)"
         )
         mend = f"correct them{scale if any(_OUTSIDE in problem for problem in problems) else ''}"
         raise ValueError(f"{message}: {listed}; {mend}")

@@ -14,7 +14,7 @@ from .interval_width import widen_intervals
 from .lengths import with_lengths
 from .mos import HeadFirst, MOSTrainer
 from .mos_collators import LadderedMOSCollator, MOSCollator
-from .rated_clips import check_rated, corpus_names, load_rated_clips, on_scale, refuse_clips_of_both
+from .rated_clips import check_rated, corpus_names, load_rated_clips, on_scale, rating_scales, refuse_clips_of_both
 from .run_card import CardArguments
 from .runs import compute_mos_metrics, run_script, run_training, write_metrics
 from .streaming import load_pairs
@@ -41,6 +41,7 @@ __all__ = [
     "on_scale",
     "parse_arguments",
     "prepare_push",
+    "rating_scales",
     "refuse_clips_of_both",
     "repeat_with_index",
     "run_script",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +35,7 @@ def load_rated_clips(
         outputs: columns of the ratings, in the order of the model's outputs.
         score_range: lowest and highest value of the model's scale.
         splits: one for all sources, or one for each; `all` is every row, and so is None.
-        score_ranges: lowest and highest value of each source's scale; if None, that of a corpus by name, else that
-            of the model.
+        score_ranges: lowest and highest value of each source's scale, as [`rating_scales`] takes them.
         on_error: `"skip"` leaves out clips that are missing and ratings that can't be used.
         to_train_on: whether to refuse splits for testing that nobody asked for.
 
@@ -46,15 +46,15 @@ def load_rated_clips(
     Raises:
         ValueError: if there is not one scale or split per source, or a source has splits for testing.
     """
-    known = [MOS_CORPORA[parse_mos_source(source)[0]].score_range or score_range for source in sources]
-    ranges = np.reshape(score_ranges or known, (-1, 2)).tolist()
+    scales = rating_scales(sources, score_range, score_ranges)
     each = list(splits or [""])
     each = each * len(sources) if len(each) == 1 else each
-    for option, given in (("--score_ranges", ranges), ("--split or --eval_split", each)):
-        if len(given) != len(sources):
-            raise ValueError(f"{option} has {len(given)} values, but there are {len(sources)} sources of ratings")
+    if len(each) != len(sources):
+        raise ValueError(
+            f"--split or --eval_split has {len(each)} values, but there are {len(sources)} sources of ratings"
+        )
     parts = []
-    for number, (source, split, (low, high)) in enumerate(zip(sources, each, ranges, strict=True)):
+    for number, (source, split, (low, high)) in enumerate(zip(sources, each, scales, strict=True)):
         name, root = parse_mos_source(source)
         kept = None if split in ("", "all") else split
         rated = load_mos(name, root, split=kept, score_range=(low, high), on_error=on_error)
@@ -65,6 +65,33 @@ def load_rated_clips(
         part = rated.select_columns([name for name in ("audio", "file", *_KEPT_COLUMNS) if name in rated.column_names])
         parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))
     return datasets.concatenate_datasets(parts)
+
+
+def rating_scales(
+    sources: Sequence[str], score_range: Sequence[float], score_ranges: Sequence[float] | None = None
+) -> list[tuple[float, float]]:
+    """Lowest and highest value of the scale of each source of ratings.
+
+    Args:
+        sources: as [`jsqa_hf.data.parse_mos_source`] takes them.
+        score_range: of the model.
+        score_ranges: both values for each source, one after the other; if None, that of a corpus by name, else that
+            of the model.
+
+    Raises:
+        ValueError: if there are not two for each source, or they are no ends of a scale.
+    """
+    if score_ranges is None:
+        known = [MOS_CORPORA[parse_mos_source(source)[0]].score_range or score_range for source in sources]
+        return [(low, high) for low, high in known]
+    scales = list(zip(score_ranges[::2], score_ranges[1::2], strict=False))
+    ends = all(-math.inf < low < high < math.inf for low, high in scales)
+    if len(score_ranges) != 2 * len(sources) or not ends:
+        raise ValueError(
+            "--score_ranges or --eval_score_ranges: give the lowest and then the highest value for each of the "
+            f"sources of ratings (here {len(sources)}), not {' '.join(format(value, 'g') for value in score_ranges)}"
+        )
+    return scales
 
 
 def corpus_names(sources: Sequence[str]) -> list[str]:
