@@ -150,7 +150,7 @@ def load_listening_test(
         # A table whose only ratings are in columns of other names.
         rated = load(columns=own)
         names = [name if name in own else column for name, column in zip(output_names, names, strict=True)]
-    rated = with_labels(rated, names, given or wanted, on_error)
+    rated = with_labels(rated, names, given or wanted, on_error, source)
     if given is None:
         return ListeningTest(rated, output_names, names, 1.0)
     labels = on_scale(rated["labels"][:], given, wanted)

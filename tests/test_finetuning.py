@@ -126,6 +126,18 @@ def test_ratings_in_a_column_of_ones_own_are_on_the_scale(script: ModuleType, co
         load_listening_test(str(corpus), ["mos", "naturalness"], (1, 5))
 
 
+def test_errors_of_labels_name_the_table_among_several(corpus: Path) -> None:
+    other = corpus.with_name("other.csv")
+    other.write_text("file,mos,warmth\n1.wav,3,73\n")
+    sources = [str(other), str(corpus)]
+    with pytest.raises(
+        ValueError, match=r"other\.csv: 1 of 1 rows .* warmth of 1\.wav is 73, outside the scale 1 to 5"
+    ):
+        load_rated_clips(sources, ["mos", "warmth"], (1, 5))
+    with pytest.raises(ValueError, match=r"/ratings\.csv: the labels mos, warmth can't be made"):
+        load_rated_clips(sources, ["mos", "warmth"], (0, 100))
+
+
 def test_corpora_by_name_bring_their_scale(script: ModuleType, tmp_path: Path) -> None:
     root = tmp_path / "pstn_train"
     root.mkdir()

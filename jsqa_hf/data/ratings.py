@@ -114,6 +114,7 @@ def with_labels(
     outputs: Sequence[str],
     score_range: tuple[float, float] | None = None,
     on_error: OnError = "raise",
+    what: str = "the table of ratings",
 ) -> datasets.Dataset:
     """Add the column `labels`, which a MOS model is trained on and compared with.
 
@@ -123,6 +124,7 @@ def with_labels(
             the dataset (not rated there), though not all of them.
         score_range: Lowest and highest value of their scale; `None` checks nothing.
         on_error: `"raise"` raises for labels outside the scale; `"skip"` leaves their rows out with a warning.
+        what: Name of the corpus or table, for messages.
 
     Returns:
         The dataset with `labels`, a list of one float per output, NaN where there is no rating.
@@ -136,7 +138,7 @@ def with_labels(
     numeric = [name for name, value in dataset.features.items() if getattr(value, "dtype", "") in ("float64", "int64")]
     if unknown or not there or set(there) - set(numeric):
         raise ValueError(
-            f"the labels {', '.join(outputs)} can't be made: the columns with numbers are {', '.join(numeric)}"
+            f"{what}: the labels {', '.join(outputs)} can't be made: the columns with numbers are {', '.join(numeric)}"
         )
     columns = [dataset[name][:] if name in there else [None] * len(dataset) for name in outputs]
     labels = [[math.nan if value is None else float(value) for value in row] for row in zip(*columns, strict=True)]
@@ -150,7 +152,7 @@ def with_labels(
     dataset = dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
     if not problems:
         return dataset
-    _leave_out(list(problems.values()), len(labels), "the table of ratings", on_error)
+    _leave_out(list(problems.values()), len(labels), what, on_error)
     return dataset.select([index for index in range(len(labels)) if index not in problems])
 
 

@@ -60,7 +60,7 @@ def load_rated_clips(
         rated = load_mos(name, root, split=kept, score_range=(low, high), on_error=on_error)
         if to_train_on and not split:
             _refuse_splits_for_testing(rated, source)
-        rated = with_labels(rated, outputs, (low, high), on_error)
+        rated = with_labels(rated, outputs, (low, high), on_error, source)
         labels = on_scale(rated["labels"][:], (low, high), (score_range[0], score_range[1]))
         part = rated.select_columns([name for name in ("audio", "file", *_KEPT_COLUMNS) if name in rated.column_names])
         parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))
