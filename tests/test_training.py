@@ -355,6 +355,17 @@ def test_ratings_keep_missing_values_and_read_a_byte_order_mark(tmp_path):
     assert bool(batch["labels"][0, 1].isnan())
 
 
+def test_rows_of_ones_own_may_have_paths_missing_ratings_and_tensors(tmp_path):
+    write_ratings(tmp_path, "")
+    path = str(tmp_path / "a.wav")
+    samples, rate = soundfile.read(path, dtype="float32")
+    decoded = {"array": torch.from_numpy(samples), "sampling_rate": torch.tensor(rate)}
+    rows = [{"audio": path, "labels": [3.5, None]}, {"audio": decoded, "file": "a.wav", "labels": torch.ones(2)}]
+    batch = MOSCollator(JSQAFeatureExtractor(), max_duration_s=0.06, crop="random")(rows)
+    assert batch["input_values"].shape == (2, 960)
+    np.testing.assert_array_equal(batch["labels"], [[3.5, math.nan], [1, 1]])
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [

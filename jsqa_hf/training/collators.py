@@ -16,13 +16,15 @@ from ..resampling import resample
 from ..waveforms import to_mono
 
 
-def decode_column_value(audio: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+def decode_column_value(audio: Mapping[str, Any] | str) -> tuple[np.ndarray, int]:
     """One value of an `Audio(decode=False)` column → samples (channels, time) float32 and sampling rate in Hz.
 
-    A decoded one, with `array` and `sampling_rate`, becomes mono, see `jsqa_hf.waveforms.to_mono`.
+    A text is a path. A decoded one, with `array` and `sampling_rate`, becomes mono, see `jsqa_hf.waveforms.to_mono`.
     """
+    if isinstance(audio, str):
+        return decode_audio(audio)
     if "array" in audio:
-        return to_mono(audio["array"])[None], audio["sampling_rate"]
+        return to_mono(audio["array"])[None], int(audio["sampling_rate"])
     return decode_audio(audio["bytes"] if audio.get("bytes") else audio["path"])
 
 

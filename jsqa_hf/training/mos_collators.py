@@ -63,7 +63,8 @@ class MOSCollator:
         """Rows with `audio`, and perhaps `labels`, `clip_weight` and `corpus_id` → tensors.
 
         `input_values` and `attention_mask` (clips, samples), and where the rows tell, `labels` (clips, outputs),
-        `clip_weights` and `corpus_ids` (clips,). Labels of a row may be one number for one output.
+        `clip_weights` and `corpus_ids` (clips,). Labels of a row may be one number for one output, and None where a
+        rating is missing.
 
         Raises:
             ValueError: if a clip cannot be decoded or used; the message names its file. If there is no `audio`, as a
@@ -78,7 +79,8 @@ class MOSCollator:
         batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
         result = dict(batch)
         if any("labels" in row for row in rows):
-            labels = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)
+            # NumPy makes NaN of None.
+            labels = torch.from_numpy(np.array([row["labels"] for row in rows], dtype=np.float32))
             result["labels"] = labels[:, None] if labels.ndim == 1 else labels
         if all("clip_weight" in row for row in rows):
             result["clip_weights"] = torch.tensor([row["clip_weight"] for row in rows])
@@ -105,7 +107,7 @@ class MOSCollator:
     def random(self, row: Mapping[str, Any], *purpose: str) -> np.random.Generator:
         """A generator for what is drawn for a row in this epoch."""
         # Not the path: the same data may lie elsewhere on another machine.
-        name = row.get("file") or row["audio"].get("path")
+        name = row.get("file") or (row["audio"] if isinstance(row["audio"], str) else row["audio"].get("path"))
         key = json.dumps([self.seed, self.epoch, row.get("corpus_id"), name, *purpose])
         digest = hashlib.sha256(key.encode()).digest()
         return np.random.default_rng(int.from_bytes(digest, "big"))
