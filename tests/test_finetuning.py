@@ -229,6 +229,7 @@ def test_figures_that_are_not_defined_are_null(script: ModuleType, corpus: Path,
     ("options", "message"),
     [
         (["--mos_agreement_weight=-1"], "`mos_agreement_weight` must not be below 0"),
+        (["--pairs_per_clip=3"], "--pairs_per_clip needs --pairs"),
         (["--mos_dropout=1"], "`mos_dropout` must lie in [0, 1)"),
         (["--outputs", "mos", "n_votes", "--score_range", "1", "20"], "rates mos, not mos, n_votes: give --outputs"),
     ],

@@ -146,6 +146,9 @@ class FinetuningArguments:
     def __post_init__(self) -> None:
         if self.interval_coverage is not None and not 0 < self.interval_coverage < 1:
             raise ValueError(f"--interval_coverage must lie between 0 and 1, but is {self.interval_coverage}")
+        for name in ("pairs_per_clip", "jnd_preference_weight", "mos_points_per_jnd"):
+            if self.pairs is None and getattr(self, name) != getattr(FinetuningArguments, name):
+                raise ValueError(f"--{name} needs --pairs")
 
 
 def build_datasets(
