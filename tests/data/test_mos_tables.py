@@ -102,6 +102,15 @@ def test_other_names_and_another_folder(folder: Path) -> None:
     assert (rated["mos"][:], rated["n_votes"][:]) == ([80.0, 20.0], [3, 3])
 
 
+@pytest.mark.parametrize("file", ["file", "FILE", "clip"])
+def test_a_column_audio_beside_that_of_the_files_is_left_out(folder: Path, file: str) -> None:
+    rows = ("clips/a.wav,clips/b.wav,3,-6", "clips/b.wav,clips/a.wav,4,-6")
+    table = write_text(folder / "ratings.csv", f"{file},audio,mos,level", *rows)
+    rated = load_mos("csv", table, columns={"file": "clip"} if file == "clip" else None)
+    assert [row["audio"]["path"] for row in rated] == [str(folder / "clips" / name) for name in ("a.wav", "b.wav")]
+    assert (rated["file"][:], rated["level"][:]) == (["clips/a.wav", "clips/b.wav"], [-6.0, -6.0])
+
+
 def test_votes_in_columns(folder: Path) -> None:
     table = write_text(folder / "votes.csv", "file,anna,bert,carl", "clips/a.wav,5,3,", "clips/b.wav,2,2,2")
     rated = load_mos("csv", table, columns={"votes": ["anna", "bert", "carl"]})

@@ -44,10 +44,12 @@ def read_csv(
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
-    are (`1_23` and `01` are names). Single votes can stand in several columns, in a list (JSON lines), or in rows of
-    their own with the column `vote` (for which `mos` will do where there is `listener`, too, and clips have several
-    rows); they are then collected per clip by [`rows_per_clip`]. One value in a column `votes` is their number,
-    `n_votes`.
+    are (`1_23` and `01` are names); one of a name that a standard column has already, such as `audio` beside `file`,
+    is left out.
+
+    Single votes can stand in several columns, in a list (JSON lines), or in rows of their own with the column `vote`
+    (for which `mos` will do where there is `listener`, too, and clips have several rows); they are then collected per
+    clip by [`rows_per_clip`]. One value in a column `votes` is their number, `n_votes`.
 
     Args:
         root: Table, of which the suffix tells the format (`.csv`, `.tsv`, `.jsonl`).
@@ -233,4 +235,5 @@ def _further_columns(
     records: list[dict[str, Any]], names: Mapping[str, str | list[str]]
 ) -> dict[str, list[float | str | None]]:
     used = {column for value in names.values() for column in ([value] if isinstance(value, str) else value)}
-    return {name: numbers_or_text([record[name] for record in records]) for name in records[0] if name not in used}
+    free = [name for name in records[0] if name not in {*used, "audio"}]
+    return {name: numbers_or_text([record[name] for record in records]) for name in free}
