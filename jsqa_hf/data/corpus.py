@@ -146,8 +146,12 @@ def read_delimited(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str
 
 
 def standard_names(header: Sequence[str]) -> dict[str, str]:
-    """Names in lower case → columns of a table; `file` is the column of clips, however it is called."""
+    """Names in lower case → columns of a table; `file` is the column of clips, however it is called.
+
+    Of columns that differ in case alone, that in lower case is taken, else the first.
+    """
     names = {name.lower(): name for name in reversed(header)}
+    names |= {name: name for name in names if name in header}
     file = next((names[name] for name in _FILE_COLUMNS if name in names), None)
     return names if file is None else {**names, "file": file}
 

@@ -111,6 +111,24 @@ def test_a_column_audio_beside_that_of_the_files_is_left_out(folder: Path, file:
     assert (rated["file"][:], rated["level"][:]) == (["clips/a.wav", "clips/b.wav"], [-6.0, -6.0])
 
 
+def test_named_columns_go_before_those_of_the_standard_names(folder: Path) -> None:
+    table = write_text(
+        folder / "ratings.csv",
+        "file,path,MOS,mos,expert,n_votes,raters,split,fold,votes,v1,v2",
+        "clips/b.wav,clips/a.wav,1,30,5,8,2,train,f1,8,5,3",
+        "clips/a.wav,clips/b.wav,2,80,4,8,2,train,f2,8,1,1",
+    )
+    columns = {"file": "path", "mos": "expert", "n_votes": "raters", "split": "fold"}
+    rated = load_mos("csv", table, columns=columns, split="f1")
+    expected = {"file": "clips/a.wav", "mos": 5.0, "n_votes": 2, "split": "f1", "MOS": 1.0}
+    assert rated.select_columns(list(expected))[:] == {name: [value] for name, value in expected.items()}
+    assert load_mos("csv", table, columns={"votes": ["v1", "v2"]})["votes"][:] == [[5.0, 3.0], [1.0, 1.0]]
+    assert load_mos("csv", table)["mos"][:] == [30.0, 80.0]
+    # As of jsqa evaluate --outputs, where `mos` is on another scale.
+    test = load_listening_test(str(table), ["mos"], (1, 5), columns=["expert"], score_range=(1, 5))
+    assert test.labels().tolist() == [[5.0], [4.0]]
+
+
 def test_votes_in_columns(folder: Path) -> None:
     table = write_text(folder / "votes.csv", "file,anna,bert,carl", "clips/a.wav,5,3,", "clips/b.wav,2,2,2")
     rated = load_mos("csv", table, columns={"votes": ["anna", "bert", "carl"]})
@@ -255,6 +273,12 @@ def test_reverberation_columns_have_one_name(folder: Path) -> None:
     assert (row["t60"], row["drr"], row["room"], row["lamps"]) == (0.6, -2.5, "kitchen", 4.0)
     write_text(folder / "scores.csv", "file,mos,decay", "clips/a.wav,3,0.6")
     assert load_mos("reverb", folder, columns={"t60": "decay"})["t60"][:] == [0.6]
+    write_text(folder / "more.csv", "file,mos,decay,t60,edt,expert", "clips/a.wav,3,0.6,0.1,0.2,5")
+    (row,) = load_mos("reverb", folder / "more.csv", columns={"t60": "decay", "mos": "expert"})
+    assert (row["t60"], row["edt"], row["mos"]) == (0.6, 0.2, 5.0)
+    (row,) = load_mos("reverb", folder / "more.csv", columns={"t60": "edt"})
+    assert (row["t60"], row["edt"], row["decay"]) == (0.2, 0.2, 0.6)
+    (folder / "more.csv").unlink()
     with pytest.raises(ValueError, match=r"lacks columns on reverberation \(t60, edt"):
         load_mos("reverb", folder)
 

@@ -44,8 +44,8 @@ def read_csv(
 
     It has a column of files (`file`, `filename`, `path` or the like) and `mos` or another of `DIMENSIONS`, and perhaps
     further standard columns, each under its name in any case. Further columns are kept, as numbers if all their cells
-    are (`1_23` and `01` are names); one of a name that a standard column has already, such as `audio` beside `file`,
-    is left out.
+    are (`1_23` and `01` are names); one of a name that a standard column has already, such as `audio` beside `file`
+    or `mos` where `columns` names another one for it, is left out.
 
     Single votes can stand in several columns, in a list (JSON lines), or in rows of their own with the column `vote`
     (for which `mos` will do where there is `listener`, too, and clips have several rows); they are then collected per
@@ -137,24 +137,33 @@ def read_reverb(
 
     Returns:
         Rows with those of the columns `t60` and `edt` (s), `drr`, `c50` and `c80` (dB), `distance` (m), `room` and
-        `rir` that the table has, under these names (it may say `rt60` or `drr_db`), and all its further columns.
+        `rir` that the table has, under these names (it may say `rt60` or `drr_db`), and all its further columns but
+        those that have such a name, where `columns` names another one for it.
 
     Raises:
         FileNotFoundError: If there is no table of ratings.
         ValueError: If there are several, or the table tells nothing about reverberation.
     """
-    own = {name: columns[name] for name in _REVERBERATION_COLUMNS if columns and name in columns}
+    own = {name: str(columns[name]) for name in _REVERBERATION_COLUMNS if columns and name in columns}
     standard = {name: column for name, column in (columns or {}).items() if name not in own}
     rows = (read_csv if root.is_file() else read_folder)(root, columns=standard, audio_root=audio_root)
-    in_table = {name.lower(): name for name in rows[0]}
-    found = {}
-    for name, known in _REVERBERATION_COLUMNS.items():
-        there = [own[name]] if name in own else [in_table[column] for column in known if column in in_table]
-        found.update({column: name for column in there[:1]})
-    if not found or set(found) - set(rows[0]):
-        needed = ", ".join(map(str, own.values() if own else _REVERBERATION_COLUMNS))
+    there = standard_names(list(rows[0]))
+    found = {
+        name: there[column]
+        for name, known in _REVERBERATION_COLUMNS.items()
+        for column in known[::-1]
+        if column in there
+    }
+    found |= own
+    if not found or set(found.values()) - set(rows[0]):
+        needed = ", ".join(own.values() or _REVERBERATION_COLUMNS)
         raise ValueError(f"{root}: the table lacks columns on reverberation ({needed}); it has {', '.join(rows[0])}")
-    return [{found.get(name, name): value for name, value in row.items()} for row in rows]
+    used = set(found.values())
+    return [
+        {name: value for name, value in row.items() if name not in used}
+        | {name: row.get(column) for name, column in found.items()}
+        for row in rows
+    ]
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
@@ -235,5 +244,5 @@ def _further_columns(
     records: list[dict[str, Any]], names: Mapping[str, str | list[str]]
 ) -> dict[str, list[float | str | None]]:
     used = {column for value in names.values() for column in ([value] if isinstance(value, str) else value)}
-    free = [name for name in records[0] if name not in {*used, "audio"}]
+    free = [name for name in records[0] if name not in {*used, *names, "audio"}]
     return {name: numbers_or_text([record[name] for record in records]) for name in free}
