@@ -116,7 +116,7 @@ def with_labels(
     on_error: OnError = "raise",
     what: str = "the table of ratings",
 ) -> datasets.Dataset:
-    """Add the column `labels`, which a MOS model is trained on and compared with.
+    """Add the column `labels`, which a MOS model is trained on and compared with, in place of one that is there.
 
     Args:
         dataset: Of [`jsqa_hf.data.load_mos`].
@@ -149,6 +149,8 @@ def with_labels(
         for name, value in zip(outputs, row, strict=True)
         if value < low or value > high
     }
+    if "labels" in dataset.column_names:
+        dataset = dataset.remove_columns("labels")
     dataset = dataset.add_column("labels", labels, feature=datasets.List(datasets.Value("float64")))
     if not problems:
         return dataset

@@ -136,6 +136,13 @@ def test_labels_are_nan_where_nothing_was_rated(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, [[3.5, math.nan, math.nan, 7], [2, 4, math.nan, 8]])
 
 
+def test_labels_take_the_place_of_a_column_of_that_name(tmp_path: Path) -> None:
+    rated = load_mos("csv", table(tmp_path, "a.wav,3,4", "b.wav,2,5", header="file,mos,labels"))
+    assert with_labels(rated, ["mos"])["labels"][:] == [[3.0], [2.0]]
+    assert with_labels(rated, ["labels"])["labels"][:] == [[4.0], [5.0]]
+    assert rated["labels"][:] == [4.0, 5.0]
+
+
 def test_labels_outside_the_scale_are_left_out_if_asked_for(tmp_path: Path) -> None:
     rated = load_mos("csv", table(tmp_path, "a.wav,3,4", "b.wav,2,73", header="file,mos,naturalness"))
     with pytest.raises(
