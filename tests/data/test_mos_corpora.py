@@ -99,16 +99,18 @@ class TestNISQA:
         assert figures["conditions"]["mae"] == pytest.approx(1)
         assert list(figures["corpora"]) == names
 
-    def test_single_votes_are_taken_where_they_are(self, nisqa: Path) -> None:
+    @pytest.mark.parametrize("end", ["per_user", "per_user_file"])
+    def test_single_votes_are_taken_where_they_are(self, nisqa: Path, end: str) -> None:
         folder = nisqa / "NISQA_TEST_FOR"
         lines = ["user,filepath_deg,mos"]
         lines += [f"u{user},NISQA_TEST_FOR/deg/c1_TEST_FOR.wav,{vote}" for user, vote in enumerate((2, 3, 4))]
-        write_text(folder / "NISQA_TEST_FOR_per_user.csv", *lines)
-        row = load_mos("nisqa", nisqa, split="TEST_FOR")[0]
-        assert row["votes"] == [2.0, 3.0, 4.0] and row["listener"] == ["u0", "u1", "u2"]
-        assert (row["mos"], row["n_votes"]) == (2.5, 5)
-        write_text(folder / "NISQA_TEST_FOR_per_user.csv", "who,clip,score", "u1,c1,3")
-        with pytest.warns(UserWarning, match="per_user.csv: the votes are left out.*has who, clip, score"):
+        write_text(folder / f"NISQA_TEST_FOR_{end}.csv", *lines)
+        for root in (nisqa, folder):
+            (row,) = load_mos("nisqa", root, split="TEST_FOR")
+            assert row["votes"] == [2.0, 3.0, 4.0] and row["listener"] == ["u0", "u1", "u2"]
+            assert (row["mos"], row["n_votes"]) == (2.5, 5)
+        write_text(folder / f"NISQA_TEST_FOR_{end}.csv", "who,clip,score", "u1,c1,3")
+        with pytest.warns(UserWarning, match=f"{end}.csv: the votes are left out.*has who, clip, score"):
             assert "votes" not in load_mos("nisqa", nisqa, split="TEST_FOR").column_names
 
     def test_one_split_folder_is_enough(self, nisqa: Path) -> None:

@@ -47,13 +47,13 @@ def read_nisqa(root: Path) -> list[Row]:
         FileNotFoundError: If neither kind of table is there.
         ValueError: If a table lacks a column.
     """
-    own = [table for table in sorted(root.glob(_SPLIT_TABLES)) if table.name != _CORPUS_TABLE]
+    own = [table for table in _split_tables(root, _SPLIT_TABLES) if table.name != _CORPUS_TABLE]
     if own:
         return _rows(own, root.parent)
     # Two underscores: the folder of the whole corpus, NISQA_Corpus, is none of its splits.
     in_folders = f"NISQA_*_*/{_SPLIT_TABLES}"
     base = corpus_root(root, expected=(in_folders, _CORPUS_TABLE), what="the NISQA corpus")
-    tables = sorted(base.glob(in_folders))
+    tables = _split_tables(base, in_folders)
     rows = _rows(tables, base)
     if (base / _CORPUS_TABLE).is_file():
         covered = {table.parent.name for table in tables}
@@ -62,6 +62,11 @@ def read_nisqa(root: Path) -> list[Row]:
     if not rows:
         raise FileNotFoundError(f"{base} holds {_CORPUS_TABLE}, but none of the folders of its splits (NISQA_*)")
     return rows
+
+
+def _split_tables(folder: Path, pattern: str) -> list[Path]:
+    """Tables of ratings per file, without those of single votes, whose names may end as theirs."""
+    return [table for table in sorted(folder.glob(pattern)) if not table.match(_VOTE_TABLES)]
 
 
 def _rows(tables: list[Path], base: Path) -> list[Row]:
