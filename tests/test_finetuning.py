@@ -96,6 +96,17 @@ def test_ratings_to_evaluate_on_have_their_scale_of_training_or_one_of_their_own
         evaluated(*other)
 
 
+def test_durations_in_words_are_left_to_the_headers_of_the_files(tmp_path: Path) -> None:
+    paths = [write_corpus(tmp_path / "numbers"), write_corpus(tmp_path / "words")]
+    for path, duration in zip(paths, ("2.0", "2.0 s"), strict=True):
+        header, *lines = path.read_text().splitlines()
+        path.write_text("\n".join([f"{header},duration_s", *(f"{line},{duration}" for line in lines)]))
+    rows = load_rated_clips([str(path) for path in paths], ["mos"], (1, 5))
+    assert rows["duration_s"][:] == [2.0] * 8 + [None] * 8
+    lengths = with_lengths(rows, None)["length"]
+    assert lengths[:8] == [20] * 8 and set(lengths[8:]) != {20}
+
+
 def test_every_listening_test_can_have_splits_of_its_own(tmp_path: Path) -> None:
     paths = [str(write_corpus(tmp_path / name)) for name in ("first", "second")]
     for splits, rows in ((["train"], 12), (["train", "test"], 8), (["train", "all"], 14), (["train,test"], 16)):

@@ -41,7 +41,7 @@ def load_rated_clips(
 
     Returns:
         Rows with `audio`, `file`, `labels` (one rating per output, NaN where there is none), `corpus_id` (number of
-        the source), and `n_votes` and `duration_s` where the ratings have them.
+        the source), and `n_votes` and `duration_s` where the ratings have them as numbers.
 
     Raises:
         ValueError: if there is not one scale or split per source, or a source has splits for testing.
@@ -62,7 +62,9 @@ def load_rated_clips(
             _refuse_splits_for_testing(rated, source)
         rated = with_labels(rated, outputs, (low, high), on_error, source)
         labels = on_scale(rated["labels"][:], (low, high), (score_range[0], score_range[1]))
-        part = rated.select_columns([name for name in ("audio", "file", *_KEPT_COLUMNS) if name in rated.column_names])
+        # Numbers only: tables may say "0.5 s".
+        numbers = [name for name in _KEPT_COLUMNS if getattr(rated.features.get(name), "dtype", "string") != "string"]
+        part = rated.select_columns(["audio", "file", *numbers])
         parts.append(part.add_column("corpus_id", [number] * len(rated)).add_column("labels", labels))
     return datasets.concatenate_datasets(parts)
 
