@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
-__all__ = ["AUDIO_EXTENSIONS", "SOUND_EXTENSIONS", "NothingFound", "find_audio_files", "find_each_once"]
+__all__ = ["AUDIO_EXTENSIONS", "SOUND_EXTENSIONS", "NothingFound", "find_audio_files", "find_each_once", "path_key"]
 
 # The audio formats among what `jsqa_hf.audio.decode_audio` reads.
 SOUND_EXTENSIONS = frozenset(
@@ -57,7 +57,7 @@ def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str |
     """
     for given in inputs:
         source = os.fspath(given)
-        if source.startswith(("http://", "https://")):
+        if _is_address(source):
             # Before patterns: many have a `?`.
             yield source
         elif source == "-":
@@ -76,10 +76,22 @@ def find_each_once(inputs: Iterable[str | os.PathLike[str]]) -> list[str | Nothi
 
     Links are files of their own. `..` is left as it stands, as after a link it leads elsewhere than its text tells.
     """
-    found: dict[Path | NothingFound, str | NothingFound] = {}
+    found: dict[Path | str | NothingFound, str | NothingFound] = {}
     for path in find_audio_files(inputs):
-        found.setdefault(path if isinstance(path, NothingFound) else Path(path).absolute(), path)
+        if isinstance(path, NothingFound) or _is_address(path):
+            found.setdefault(path, path)
+        else:
+            found.setdefault(Path(path).absolute(), path)
     return list(found.values())
+
+
+def path_key(path: str) -> str:
+    """What `a` and `./a` have in common, and their results are found by; of an address every character counts."""
+    return path if _is_address(path) else str(PurePath(path))
+
+
+def _is_address(path: str) -> bool:
+    return path.startswith(("http://", "https://"))
 
 
 def _or_nothing(

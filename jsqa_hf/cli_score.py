@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .cli_errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, with_file_name
@@ -223,13 +223,12 @@ def _missing_files(
 
 
 def _unique(inputs: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str | NothingFound]:
-    from .audio_files import NothingFound, find_audio_files
+    from .audio_files import NothingFound, find_audio_files, path_key
 
     seen: set[str] = set()
     for path in find_audio_files(inputs):
         name = path.source if isinstance(path, NothingFound) else path
-        # a.wav and ./a.wav are one file.
-        if (key := str(PurePath(name))) not in seen:
+        if (key := path_key(name)) not in seen:
             seen.add(key)
             if wanted(name):
                 yield path

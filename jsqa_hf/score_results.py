@@ -12,10 +12,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, zip_longest
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .audio_files import path_key
 from .onnx_graph import OnnxGraph
 from .onnx_rater import OnnxRater
 from .score_engine import FileScore
@@ -167,8 +168,7 @@ class ResultsFile:
         self._remove_parts()
 
     def _key(self, file: str) -> str:
-        """The same for a.wav and ./a.wav."""
-        return str(PurePath(file_key(file, self.format_name)))
+        return path_key(file_key(file, self.format_name))
 
     def _part_files(self) -> list[Path]:
         return sorted(self._parts.glob("[0-9]" * 5 + ".jsonl"))

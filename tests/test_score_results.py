@@ -172,6 +172,23 @@ def test_rows_with_errors_are_kept_unless_they_are_to_be_tried_again(tmp_path: P
     assert all(row.error is None for row in read_scores(path, suffix))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_file_is_known_however_it_is_spelled_but_of_an_address_every_character_counts(
+    tmp_path: Path, suffix: str
+) -> None:
+    names = ["./a.wav", *(f"http://h/{end}" for end in ("a", "a/", "/a", "?f=x//y", "?f=x/y"))]
+    path = tmp_path / f"scores.{suffix}"
+    write_all(path, [FileScore(name, {}, error="x") for name in names])
+    again = results_file(path)
+    again.start(retry_failed=True)
+    assert all(map(again.is_missing, names))
+    write_missing(again, [good(name) for name in names])
+    again.finish()
+    assert [row.file for row in read_scores(path, suffix)] == names
+    again.start()
+    assert not again.is_missing("a.wav") and again.is_missing("http://h//b")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,9 +6,10 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..audio_files import path_key
 from ..score_engine import FileScore
 from ..score_tables import read_rows
 
@@ -60,8 +61,7 @@ def read_results(path: str | os.PathLike[str], root: str | os.PathLike[str] | No
         curve = row.get("curve")
         steps = [_step(step, place) for step in curve] if isinstance(curve, list) else None
         result = FileScore(file, scores, duration_s, error, steps)
-        # a.wav and ./a.wav are one file.
-        first = rows.setdefault(str(PurePath(file)), result)
+        first = rows.setdefault(path_key(file), result)
         if first is not result:
             if (first.scores, first.error) != (scores, error):
                 raise ValueError(f"{place}: {file} is there twice, with other scores; keep one row for every file")
