@@ -101,7 +101,8 @@ def _open_dict(inputs: dict[str, Any], default_rate: int) -> Iterator[AudioStrea
             yield _stream_of_array(as_array(inputs[key]), inputs["sampling_rate"], name)
             return
     if inputs.get("bytes") is not None:
-        if not isinstance(inputs["bytes"], bytes | bytearray | memoryview):
+        # `bytes` makes zeros of a number.
+        if isinstance(inputs["bytes"], int | str):
             raise TypeError(f"'bytes' must be the content of a file, but is {type(inputs['bytes']).__name__}")
         with _open_bytes(bytes(inputs["bytes"]), name) as stream:
             yield stream

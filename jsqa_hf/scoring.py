@@ -282,8 +282,12 @@ def _is_single(column: Any) -> bool:
     """Whether this is one input: a path or a dict, whose letters or keys are none, or the samples of one channel."""
     if isinstance(column, str | bytes | dict):
         return True
+    # NaN is what pandas has for a path that is missing.
     if isinstance(column, list):
-        return bool(column) and isinstance(column[0], Real)
-    if isinstance(column, np.ndarray | torch.Tensor):
-        return column.ndim < 2 and (isinstance(column, torch.Tensor) or column.dtype.kind in "fiu")
+        given = [value for value in column if not (isinstance(value, Real) and value != value)]
+        return bool(given) and all(isinstance(value, Real) for value in given)
+    if isinstance(column, torch.Tensor):
+        return column.ndim < 2 and not column.isnan().all()
+    if isinstance(column, np.ndarray):
+        return column.ndim < 2 and column.dtype.kind in "fiu" and not np.isnan(column).all()
     return not (is_collection(column) or hasattr(column, "__array__"))

@@ -61,6 +61,9 @@ def test_ratings_on_another_scale_are_mapped_to_that_of_the_model(script: Module
     paths = [write_corpus(tmp_path / "five"), write_corpus(tmp_path / "hundred", (0.0, 100.0))]
     args = script.FinetuningArguments(ratings=[str(path) for path in paths])
     rows = load_rated_clips(args.ratings, args.outputs, args.score_range, score_ranges=[1, 5, 0, 100])
+    in_pairs: Any = [(1, 5), (0, 100)]
+    same = load_rated_clips(args.ratings, args.outputs, args.score_range, score_ranges=in_pairs)
+    assert same["labels"][:] == rows["labels"][:]
     labels = np.array(rows["labels"][:])[:, 0]
     np.testing.assert_allclose(labels[:8], labels[8:], atol=0.01)
     assert rows["corpus_id"][:] == [0] * 8 + [1] * 8

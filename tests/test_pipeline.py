@@ -306,6 +306,7 @@ def test_errors_of_a_file_name_it(rate: SpeechQualityPipeline, tmp_path: Path, n
         (np.float32(1.0), TypeError, "float32"),
         (io.StringIO("RIFF"), TypeError, "mode 'rb'"),
         (AwaitedFile(), TypeError, "pass its `.file`"),
+        ({"bytes": "abc"}, TypeError, "'bytes' must be the content of a file, but is str"),
         ({"bytes": 5}, TypeError, "'bytes' must be the content of a file, but is int"),
         (np.array("text"), ValueError, "shape"),
         (np.zeros(0), ValueError, "empty"),

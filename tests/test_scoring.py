@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import os
 import pickle
 import random
@@ -153,6 +154,8 @@ def test_a_file_under_several_names_is_found_once_and_a_link_is_another(tree: Pa
     assert found[:6] == ["sub/c.flac", "./b.wav", *(str(tree / name) for name in names)]
     assert isinstance(found[6], NothingFound)
     assert found[7:] == ["sub/../b.wav"]
+    addresses = ["http://h//a", "http://h/a", "http://h/a/"]
+    assert find_each_once([*addresses, *addresses]) == addresses
 
 
 def test_standard_input_gives_one_path_per_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,6 +479,15 @@ def test_a_numpy_column_of_paths_is_a_batch(rate: SpeechQualityPipeline, files: 
     paths = Dataset.from_dict({"audio": [str(path) for path in files[:2]]}).with_format("numpy")
     scored = paths.map(SpeechScorer("audio", rate), batched=True)
     assert scored["mos"][:] == pytest.approx([rate(path)["mos"] for path in files[:2]], abs=1e-4)
+
+
+@pytest.mark.parametrize("missing", [math.nan, None])
+def test_a_path_that_is_missing_is_a_row_with_an_error(
+    rate: SpeechQualityPipeline, files: list[Path], missing: float | None
+) -> None:
+    scored = SpeechScorer("audio", rate)({"audio": [missing, str(files[0])]})
+    assert scored["mos"][1] == pytest.approx(rate(files[0])["mos"], abs=1e-4)
+    assert scored["error"][0] and not scored["error"][1]
 
 
 def test_a_scorer_has_the_same_fingerprint_for_the_same_model_only(small_checkpoint: Path) -> None:

@@ -360,10 +360,13 @@ def test_rows_of_ones_own_may_have_paths_missing_ratings_and_tensors(tmp_path):
     path = str(tmp_path / "a.wav")
     samples, rate = soundfile.read(path, dtype="float32")
     decoded = {"array": torch.from_numpy(samples), "sampling_rate": torch.tensor(rate)}
-    rows = [{"audio": path, "labels": [3.5, None]}, {"audio": decoded, "file": "a.wav", "labels": torch.ones(2)}]
+    given = torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
+    rows = [{"audio": Path(path), "labels": [3.5, None]}, {"audio": decoded, "file": "a.wav", "labels": given}]
     batch = MOSCollator(JSQAFeatureExtractor(), max_duration_s=0.06, crop="random")(rows)
     assert batch["input_values"].shape == (2, 960)
     np.testing.assert_array_equal(batch["labels"], [[3.5, math.nan], [1, 1]])
+    ratings = MOSCollator(JSQAFeatureExtractor())([{"audio": path, "labels": label} for label in (None, [4.0], 2)])
+    np.testing.assert_array_equal(ratings["labels"], [[math.nan], [4], [2]])
 
 
 @pytest.mark.parametrize(

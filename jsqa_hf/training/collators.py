@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,12 +17,12 @@ from ..resampling import resample
 from ..waveforms import to_mono
 
 
-def decode_column_value(audio: Mapping[str, Any] | str) -> tuple[np.ndarray, int]:
+def decode_column_value(audio: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     """One value of an `Audio(decode=False)` column → samples (channels, time) float32 and sampling rate in Hz.
 
-    A text is a path. A decoded one, with `array` and `sampling_rate`, becomes mono, see `jsqa_hf.waveforms.to_mono`.
+    A path will do. A decoded one, with `array` and `sampling_rate`, becomes mono, see `jsqa_hf.waveforms.to_mono`.
     """
-    if isinstance(audio, str):
+    if isinstance(audio, str | os.PathLike):
         return decode_audio(audio)
     if "array" in audio:
         return to_mono(audio["array"])[None], int(audio["sampling_rate"])

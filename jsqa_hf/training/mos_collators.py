@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -79,9 +81,7 @@ class MOSCollator:
         batch = self.feature_extractor.pad(BatchFeature({"input_values": clips}), return_tensors="pt")
         result = dict(batch)
         if any("labels" in row for row in rows):
-            # NumPy makes NaN of None.
-            labels = torch.from_numpy(np.array([row["labels"] for row in rows], dtype=np.float32))
-            result["labels"] = labels[:, None] if labels.ndim == 1 else labels
+            result["labels"] = torch.stack([_labels(row["labels"]) for row in rows])
         if all("clip_weight" in row for row in rows):
             result["clip_weights"] = torch.tensor([row["clip_weight"] for row in rows])
         if all("corpus_id" in row for row in rows):
@@ -97,7 +97,7 @@ class MOSCollator:
         try:
             return self.feature_extractor(samples, sampling_rate=sampling_rate)["input_values"][0]
         except ValueError as error:
-            raise ValueError(f"{row.get('file', 'clip')}: {error}") from error
+            raise ValueError(f"{_file_name(row) or 'clip'}: {error}") from error
 
     def _start(self, row: Mapping[str, Any], last: int) -> int:
         if self.crop == "start" or last <= 0:
@@ -107,10 +107,24 @@ class MOSCollator:
     def random(self, row: Mapping[str, Any], *purpose: str) -> np.random.Generator:
         """A generator for what is drawn for a row in this epoch."""
         # Not the path: the same data may lie elsewhere on another machine.
-        name = row.get("file") or (row["audio"] if isinstance(row["audio"], str) else row["audio"].get("path"))
-        key = json.dumps([self.seed, self.epoch, row.get("corpus_id"), name, *purpose])
+        key = json.dumps([self.seed, self.epoch, row.get("corpus_id"), _file_name(row), *purpose])
         digest = hashlib.sha256(key.encode()).digest()
         return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def _file_name(row: Mapping[str, Any]) -> str | None:
+    if row.get("file"):
+        return row["file"]
+    audio = row["audio"]
+    return os.fspath(audio) if isinstance(audio, str | os.PathLike) else audio.get("path")
+
+
+def _labels(given: Any) -> torch.Tensor:
+    """(outputs,) of a row; NaN where there is None."""
+    values = given if isinstance(given, torch.Tensor | np.ndarray | list | tuple) else [given]
+    if isinstance(values, list | tuple):
+        values = [math.nan if value is None else value for value in values]
+    return torch.as_tensor(values, dtype=torch.float32).detach().reshape(-1)
 
 
 class LadderedMOSCollator(MOSCollator):

@@ -86,6 +86,8 @@ def rating_scales(
     if score_ranges is None:
         known = [MOS_CORPORA[parse_mos_source(source)[0]].score_range or score_range for source in sources]
         return [(low, high) for low, high in known]
+    # Pairs will do as well.
+    score_ranges = np.reshape(score_ranges, -1).tolist()
     scales = list(zip(score_ranges[::2], score_ranges[1::2], strict=False))
     ends = all(-math.inf < low < high < math.inf for low, high in scales)
     if len(score_ranges) != 2 * len(sources) or not ends:
