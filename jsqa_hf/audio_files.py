@@ -71,18 +71,19 @@ def find_audio_files(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str |
             yield source
 
 
-def find_each_once(inputs: Iterable[str | os.PathLike[str]]) -> list[str | NothingFound]:
+def find_each_once(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str | NothingFound]:
     """As `find_audio_files`, with files that several inputs lead to, such as `a` and `./a`, under the first name only.
 
     Links are files of their own. `..` is left as it stands, as after a link it leads elsewhere than its text tells.
     """
-    found: dict[Path | str | NothingFound, str | NothingFound] = {}
+    seen: set[str | NothingFound] = set()
     for path in find_audio_files(inputs):
-        if isinstance(path, NothingFound) or _is_address(path):
-            found.setdefault(path, path)
-        else:
-            found.setdefault(Path(path).absolute(), path)
-    return list(found.values())
+        key: str | NothingFound = path
+        if not (isinstance(path, NothingFound) or _is_address(path)):
+            key = str(Path(path).absolute())
+        if key not in seen:
+            seen.add(key)
+            yield path
 
 
 def path_key(path: str) -> str:

@@ -135,7 +135,7 @@ def _results_and_options(arguments: argparse.Namespace) -> tuple[Results, Report
 def _rate(arguments: argparse.Namespace, rater: WindowRater) -> list[FileScore]:
     from .audio_files import find_each_once
 
-    return list(rate_files(arguments, find_each_once(arguments.paths), rater))
+    return list(rate_files(arguments, list(find_each_once(arguments.paths)), rater))
 
 
 def _as_model(options: ReportOptions, rater: WindowRater, arguments: argparse.Namespace) -> ReportOptions:

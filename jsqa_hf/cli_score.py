@@ -223,15 +223,11 @@ def _missing_files(
 
 
 def _unique(inputs: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str | NothingFound]:
-    from .audio_files import NothingFound, find_audio_files, path_key
+    from .audio_files import NothingFound, find_each_once
 
-    seen: set[str] = set()
-    for path in find_audio_files(inputs):
-        name = path.source if isinstance(path, NothingFound) else path
-        if (key := path_key(name)) not in seen:
-            seen.add(key)
-            if wanted(name):
-                yield path
+    for path in find_each_once(inputs):
+        if wanted(path.source if isinstance(path, NothingFound) else path):
+            yield path
 
 
 def _listed(

@@ -338,7 +338,7 @@ def test_a_file_that_is_named_twice_is_rated_once(
     score: Score, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rated = names_of_rated(monkeypatch)
-    score("./a.wav", "a.wav", "./a.wav")
+    score("./a.wav", "a.wav", str(folder / "a.wav"))
     assert rated == ["./a.wav"]
 
 

@@ -150,12 +150,12 @@ def test_a_file_under_several_names_is_found_once_and_a_link_is_another(tree: Pa
     (tree / "link.wav").symlink_to("b.wav")
     given = ["sub/c.flac", "./b.wav", "b.wav", str(tree), "no*.wav", "sub/../b.wav"]
     names = ["a.MP3", "br[1].wav", "link.wav", "sub/deep/d.m4a"]
-    found = find_each_once(given)
+    found = list(find_each_once(given))
     assert found[:6] == ["sub/c.flac", "./b.wav", *(str(tree / name) for name in names)]
     assert isinstance(found[6], NothingFound)
     assert found[7:] == ["sub/../b.wav"]
     addresses = ["http://h//a", "http://h/a", "http://h/a/"]
-    assert find_each_once([*addresses, *addresses]) == addresses
+    assert list(find_each_once([*addresses, *addresses])) == addresses
 
 
 def test_standard_input_gives_one_path_per_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
